@@ -1,0 +1,95 @@
+package millrace
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Event is what an application handed in: immutable, its payload kept to the
+// byte.
+type Event struct {
+	ID        ID     `json:"id"`
+	ProjectID ID     `json:"project"`
+	SourceID  ID     `json:"source,omitzero"`
+	Type      string `json:"type"`
+	// Audience says whose subscriptions the event may reach.
+	Audience Audience `json:"to,omitzero"`
+	// Headers are the custom headers that each delivery of it carries.
+	Headers map[string]string `json:"headers,omitempty"`
+	// IdempotencyKey is the client's key, empty for none.
+	IdempotencyKey string `json:"key,omitempty"`
+	// TraceParent is the W3C trace context the event came in with.
+	TraceParent string `json:"-"`
+	// Payload is the exact bytes that came in: what is stored, signed, sent.
+	Payload []byte `json:"-"`
+}
+
+// CreatedAt is when the event was accepted, read from its id.
+func (e Event) CreatedAt() time.Time { return TimeOf(e.ID) }
+
+// Audience narrows an event to one endpoint or to one owner's endpoints. The
+// zero Audience is every matching subscription of the project.
+type Audience struct {
+	EndpointID ID     `json:"endpoint,omitzero"`
+	OwnerID    string `json:"owner,omitempty"`
+}
+
+// StoredEvent is an event in the log, as persist passes it on.
+type StoredEvent struct {
+	Event
+	// ConfigVersion is the project's version at the moment of the append: a
+	// fan-out that knows less loads first.
+	ConfigVersion int64 `json:"version"`
+	StoredAt      time.Time
+	// DuplicateOf is the first event with the same idempotency key, or zero.
+	// A duplicate is kept and visible, and not fanned out.
+	DuplicateOf ID
+	// ReplayID is set where the event is fanned out once more.
+	ReplayID ID
+}
+
+// AckLevel says after what a client is told yes.
+type AckLevel string
+
+// The closed list of ack levels. AckDefault defers to the project, and then
+// to the server.
+const (
+	AckDefault   AckLevel = ""
+	AckQueued    AckLevel = "queued"    // after the XADD reply
+	AckPersisted AckLevel = "persisted" // after the commit in PostgreSQL
+)
+
+// Valid tells whether the level is on the list.
+func (a AckLevel) Valid() bool {
+	return a == AckDefault || a == AckQueued || a == AckPersisted
+}
+
+// Submission is an event on its way in, before it has been judged.
+type Submission struct {
+	ProjectID      ID
+	SourceID       ID
+	Type           string
+	Audience       Audience
+	Headers        map[string]string
+	IdempotencyKey string
+	TraceParent    string
+	Payload        json.RawMessage
+	// Ack is the level the client asked for.
+	Ack AckLevel
+	// EventID is set when the same submission is made once more, so that both
+	// are one event; zero otherwise.
+	EventID ID
+	// Receipt is where the answer goes, for callers who wait for one (HTTP);
+	// nil where nobody does.
+	Receipt *Receipt
+}
+
+// Receipt is what the ingest stage answers to a waiting caller. It may be
+// read once the submission's message was acked.
+type Receipt struct {
+	Event     Event
+	Ack       AckLevel
+	Duplicate bool
+	// Refused is why the submission was not accepted; nil when it was.
+	Refused *Error
+}
