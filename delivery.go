@@ -28,6 +28,9 @@ type Delivery struct {
 	ByReference bool   `json:"ref,omitempty"`
 	// Bulk deliveries travel in the bulk lane.
 	Bulk bool `json:"bulk,omitempty"`
+	// Entry names the stream entry it came in: who claims the turn. The same
+	// entry may claim again, taken over from a dead worker.
+	Entry string `json:"-"`
 }
 
 // Status is the state of a delivery, from a closed list.

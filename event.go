@@ -39,13 +39,13 @@ type StoredEvent struct {
 	Event
 	// ConfigVersion is the project's version at the moment of the append: a
 	// fan-out that knows less loads first.
-	ConfigVersion int64 `json:"version"`
-	StoredAt      time.Time
+	ConfigVersion int64     `json:"version"`
+	StoredAt      time.Time `json:"-"`
 	// DuplicateOf is the first event with the same idempotency key, or zero.
 	// A duplicate is kept and visible, and not fanned out.
-	DuplicateOf ID
+	DuplicateOf ID `json:"-"`
 	// ReplayID is set where the event is fanned out once more.
-	ReplayID ID
+	ReplayID ID `json:"replay,omitzero"`
 }
 
 // AckLevel says after what a client is told yes.
@@ -92,4 +92,6 @@ type Receipt struct {
 	Duplicate bool
 	// Refused is why the submission was not accepted; nil when it was.
 	Refused *Error
+	// Failed is why it could be neither accepted nor refused.
+	Failed error
 }
