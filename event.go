@@ -95,3 +95,10 @@ type Receipt struct {
 	// Failed is why it could be neither accepted nor refused.
 	Failed error
 }
+
+// Answer gives the receipt to whoever waits for it, if anyone does.
+func (s Submission) Answer(r Receipt) {
+	if s.Receipt != nil {
+		*s.Receipt = r
+	}
+}

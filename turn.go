@@ -41,3 +41,10 @@ type HeldEndpoint struct {
 	EndpointID ID
 	ProjectID  ID
 }
+
+// Request is everything a sink needs to send one delivery.
+type Request struct {
+	Delivery  Delivery
+	Endpoint  Endpoint
+	Signature SignatureConfig
+}
