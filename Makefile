@@ -1,0 +1,54 @@
+# `make` alone prints what there is: every target says so itself, after its ##.
+
+BIN     := bin/millrace
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# ARGS go to `millrace dev`: make dev ARGS="--listen 127.0.0.1:5006"
+ARGS    ?=
+# PKG narrows test, race and bench: make test PKG=./store/...
+PKG     ?= ./...
+# The race detector slows code five to ten times, so `make race` leaves out what
+# is measured in time (bench) or builds programs of its own (examples).
+RACE    ?= $(shell go list $(PKG) | grep -v -e /bench -e /examples)
+# One exact version, built from source by the Go toolchain.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# The tests that hold what is written down equal to the code: see `verify`.
+VERIFY  := ^Test(Imports|ExampleConfig|README|Generated|OpenAPI)
+
+.DEFAULT_GOAL := help
+.PHONY: help dev build test deps lint race bench verify fmt
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev: build ## Build and run the whole gateway, with its own PostgreSQL and Redis
+	@exec $(BIN) dev $(ARGS)
+
+build: ## Build bin/millrace
+	go build -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/millrace
+
+test: deps ## Run all tests, after installing or finding what they need
+	go test -v -count=1 -timeout 10m $(PKG)
+
+deps: ## Install or find PostgreSQL and redis-server, or say what to install
+	@sh .ci/deps
+
+lint: ## Check with go vet, gofmt and staticcheck
+	go vet ./...
+	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "not formatted, run 'make fmt':"; echo "$$files"; exit 1; fi
+	go run $(STATICCHECK) ./...
+
+race: ## Run the tests under the race detector
+	@sh .ci/deps race
+	go test -race -count=1 -timeout 15m $(RACE)
+
+bench: ## Run the benchmarks beside the code, briefly
+	@sh .ci/deps
+	go test -run '^$$' -bench . -benchtime 1s -timeout 20m $(PKG)
+
+verify: ## Check that generated files, example config, README and imports are in step with the code
+	@out=$$(go test -v -count=1 -timeout 5m -run '$(VERIFY)' ./... 2>&1); code=$$?; echo "$$out" | grep -v -e 'no test files' -e 'no tests to run'; \
+	if [ $$code -ne 0 ]; then exit $$code; fi; \
+	if ! echo "$$out" | grep -q -e '^--- PASS'; then echo "no test matches $(VERIFY)"; exit 1; fi
+
+fmt: ## Format the code
+	gofmt -w .
