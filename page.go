@@ -52,6 +52,7 @@ type DeliveryQuery struct {
 // EndpointQuery filters the list of endpoints.
 type EndpointQuery struct {
 	ProjectID ID
+	IDs       []ID // none: all
 	OwnerID   string
 	Text      string // part of the name or URL
 	Page      Page
