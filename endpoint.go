@@ -1,6 +1,12 @@
 package millrace
 
-import "time"
+import (
+	"crypto/x509"
+	"net/mail"
+	"slices"
+	"strings"
+	"time"
+)
 
 // Endpoint is where deliveries go, with how they are signed and paced.
 type Endpoint struct {
@@ -22,8 +28,11 @@ type Endpoint struct {
 	// always, "v1a" (ed25519) where asked.
 	SignatureSchemes []string
 	Secrets          []Secret
-	Authentication   *Authentication
-	ClientCert       *ClientCert
+	// SigningKey is the ed25519 key of the "v1a" scheme, `whsk_…`; made by the
+	// store where the scheme is asked for.
+	SigningKey     Sensitive
+	Authentication *Authentication
+	ClientCert     *ClientCert
 	// CACert is a PEM bundle to trust instead of the system's.
 	CACert          string
 	Strategy        *Strategy
@@ -31,9 +40,8 @@ type Endpoint struct {
 	RateLimitWindow time.Duration
 	SupportEmail    string
 	SlackWebhookURL string
-	// Internal marks what the gateway itself made.
-	CreatedAt time.Time
-	UpdatedAt time.Time
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
 }
 
 // EndpointStatus is whether an endpoint takes deliveries, from a closed list
@@ -58,108 +66,125 @@ func (s EndpointStatus) Holds() HoldReason {
 	return HoldNone
 }
 
-// Secret signs deliveries. Several may be live at once; one that expires
-// still signs until it does.
-type Secret struct {
-	ID        ID
-	Value     Sensitive
-	CreatedAt time.Time
-	ExpiresAt time.Time // zero: lives on
+// MaxTimeout is the longest deadline that an endpoint may have.
+const MaxTimeout = 60 * time.Second
+
+// MaxSecrets bounds how many secrets an endpoint may have at once: each of
+// them signs every delivery.
+const MaxSecrets = 10
+
+// DefaultEndpoint is what an endpoint has that sets nothing.
+func DefaultEndpoint() Endpoint {
+	return Endpoint{AdvancedSignatures: true}.WithDefaults()
 }
 
-// Live returns the secrets that sign at the given moment, newest first.
-func Live(secrets []Secret, at time.Time) []Secret {
-	var live []Secret
-	for i := len(secrets) - 1; i >= 0; i-- {
-		if x := secrets[i].ExpiresAt; x.IsZero() || x.After(at) {
-			live = append(live, secrets[i])
+// WithDefaults fills what must not be empty. Switches keep their value: start
+// from DefaultEndpoint where "not given" and "off" differ.
+func (e Endpoint) WithDefaults() Endpoint {
+	if e.Status == "" {
+		e.Status = EndpointActive
+	}
+	if e.Method == "" {
+		e.Method = "POST"
+	}
+	if e.Timeout == 0 {
+		e.Timeout = 10 * time.Second
+	}
+	if e.ContentType == "" {
+		e.ContentType = "application/json"
+	}
+	if len(e.SignatureSchemes) == 0 {
+		e.SignatureSchemes = []string{"v1"}
+	}
+	return e
+}
+
+// Asymmetric tells whether deliveries are also signed with ed25519.
+func (e Endpoint) Asymmetric() bool { return slices.Contains(e.SignatureSchemes, "v1a") }
+
+// Validate says in the API's words what is wrong with an endpoint, all faults
+// at once in one Error. Whether its URL may be called is the egress policy's
+// to say.
+func (e Endpoint) Validate() error {
+	faults := []error{
+		checkText("name", e.Name, 1, 255), checkText("url", e.URL, 1, 2048), checkText("description", e.Description, 0, 4096),
+		checkText("owner_id", e.OwnerID, 0, 255), e.checkRequest(), e.checkSigning(), e.checkContacts(),
+	}
+	if e.Authentication != nil {
+		faults = append(faults, e.Authentication.Validate())
+	}
+	if e.ClientCert != nil {
+		faults = append(faults, e.ClientCert.Validate())
+	}
+	if e.Strategy != nil {
+		faults = append(faults, e.Strategy.Validate())
+	}
+	return JoinFaults(faults...)
+}
+
+func (e Endpoint) checkRequest() error {
+	var faults []error
+	if e.Status.unknown() {
+		faults = append(faults, Invalid("status", "must be active, paused or inactive, not %q", e.Status))
+	}
+	if !slices.Contains([]string{"POST", "PUT", "PATCH"}, e.Method) {
+		faults = append(faults, Invalid("http_method", "must be POST, PUT or PATCH, not %q", e.Method))
+	}
+	if e.Timeout <= 0 || e.Timeout > MaxTimeout {
+		faults = append(faults, Invalid("http_timeout", "must be more than 0 and at most 60 seconds, not %s", e.Timeout))
+	}
+	if e.ContentType != "application/json" && e.ContentType != "application/x-www-form-urlencoded" {
+		faults = append(faults, Invalid("content_type", "must be application/json or application/x-www-form-urlencoded, not %q", e.ContentType))
+	}
+	if e.RateLimit < 0 || e.RateLimit > 1_000_000 {
+		faults = append(faults, Invalid("rate_limit", "must be between 0 (none) and 1000000, not %d", e.RateLimit))
+	}
+	if e.RateLimitWindow < 0 || e.RateLimitWindow > 24*time.Hour {
+		faults = append(faults, Invalid("rate_limit_duration", "must be between 0 and 24 hours, not %s", e.RateLimitWindow))
+	}
+	return JoinFaults(faults...)
+}
+
+func (e Endpoint) checkSigning() error {
+	var faults []error
+	for i, scheme := range e.SignatureSchemes {
+		if (scheme != "v1" && scheme != "v1a") || slices.Contains(e.SignatureSchemes[:i], scheme) {
+			faults = append(faults, Invalid("signature_schemes", "may have v1 and v1a, once each, not %q", scheme))
 		}
 	}
-	return live
-}
-
-// Sensitive is a secret in the clear. It prints as "<secret>"; Reveal says
-// where it is really used.
-type Sensitive string
-
-// Reveal is the secret itself.
-func (s Sensitive) Reveal() string { return string(s) }
-
-// String hides the secret in logs and dumps.
-func (s Sensitive) String() string {
-	if s == "" {
-		return ""
+	if !slices.Contains(e.SignatureSchemes, "v1") {
+		faults = append(faults, Invalid("signature_schemes", "must have v1: it is always sent"))
 	}
-	return "<secret>"
+	if len(e.Secrets) > MaxSecrets {
+		faults = append(faults, Invalid("secret", "must be one of at most %d: wait until older ones expire", MaxSecrets))
+	}
+	for _, s := range e.Secrets {
+		faults = append(faults, s.Validate())
+	}
+	if e.SigningKey != "" {
+		if _, err := ParseSigningKey(e.SigningKey); err != nil {
+			faults = append(faults, Invalid("signing_key", "%v", err))
+		}
+	}
+	return JoinFaults(faults...)
 }
 
-// GoString hides the secret from %#v.
-func (s Sensitive) GoString() string { return s.String() }
-
-// MarshalText hides the secret from JSON, YAML and slog.
-func (s Sensitive) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// UnmarshalText takes the secret from a configuration.
-func (s *Sensitive) UnmarshalText(b []byte) error {
-	*s = Sensitive(b)
-	return nil
+func (e Endpoint) checkContacts() error {
+	var faults []error
+	if e.SupportEmail != "" {
+		if _, err := mail.ParseAddress(e.SupportEmail); err != nil {
+			faults = append(faults, Invalid("support_email", "must be an e-mail address"))
+		}
+	}
+	if e.SlackWebhookURL != "" && !strings.HasPrefix(e.SlackWebhookURL, "https://") {
+		faults = append(faults, Invalid("slack_webhook_url", "must begin with https://"))
+	}
+	if e.CACert != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(e.CACert)) {
+		faults = append(faults, Invalid("ca_cert", "must be one or more certificates in PEM"))
+	}
+	return JoinFaults(faults...)
 }
 
-// Authentication is how the gateway proves itself to an endpoint.
-type Authentication struct {
-	Type   AuthenticationType
-	APIKey *APIKeyAuth
-	Basic  *BasicAuth
-	Bearer Sensitive
-	OAuth2 *OAuth2
-}
-
-// AuthenticationType names a way to authenticate, from a closed list.
-type AuthenticationType string
-
-// The closed list of ways to authenticate.
-const (
-	AuthAPIKey AuthenticationType = "api_key"
-	AuthBasic  AuthenticationType = "basic_auth"
-	AuthBearer AuthenticationType = "bearer"
-	AuthOAuth2 AuthenticationType = "oauth2"
-)
-
-// APIKeyAuth sends one fixed header.
-type APIKeyAuth struct {
-	Header string
-	Value  Sensitive
-}
-
-// BasicAuth is HTTP Basic (RFC 7617).
-type BasicAuth struct {
-	Username string
-	Password Sensitive
-}
-
-// OAuth2 is the client credentials grant (RFC 6749 section 4.4), by a shared
-// secret or a client assertion (RFC 7523).
-type OAuth2 struct {
-	URL          string
-	ClientID     string
-	ClientSecret Sensitive
-	GrantType    string
-	Scope        string
-	Audience     string
-	// AuthenticationType is shared_secret or client_assertion.
-	AuthenticationType string
-	// SigningKey is a JWK, for client assertions.
-	SigningKey       Sensitive
-	SigningAlgorithm string
-	Issuer           string
-	Subject          string
-	// FieldMapping renames access_token, token_type and expires_in.
-	FieldMapping   map[string]string
-	ExpiryTimeUnit string
-}
-
-// ClientCert is the certificate and key of mutual TLS, in PEM.
-type ClientCert struct {
-	Cert string
-	Key  Sensitive
+func (s EndpointStatus) unknown() bool {
+	return s != EndpointActive && s != EndpointPaused && s != EndpointInactive
 }

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
 )
 
 // Code classifies an error for people and programs, from a closed list.
@@ -85,6 +88,62 @@ func Invalid(field, format string, args ...any) *Error {
 // Missing makes the error of one member that must be there.
 func Missing(field string) *Error {
 	return &Error{Code: CodeBadRequest, Message: field + " is required", Fields: []FieldError{{Field: field, Message: "is required"}}}
+}
+
+// JoinFaults makes one Error of the faults among its arguments, with all of
+// their fields; nil where there is none. It is a bad request if anything is
+// missing, and otherwise has the first fault's code. A fault that is no Error
+// is joined as it is.
+func JoinFaults(faults ...error) error {
+	var all *Error
+	var other []error
+	for _, fault := range flatten(faults) {
+		var e *Error
+		switch {
+		case !errors.As(fault, &e):
+			other = append(other, fault)
+		case all == nil:
+			all = &Error{Code: e.Code, Message: e.Message, Fields: slices.Clone(e.Fields)}
+		default:
+			all.Message = "the request has several faults"
+			all.Fields = append(all.Fields, e.Fields...)
+			if e.Code == CodeBadRequest {
+				all.Code = CodeBadRequest
+			}
+		}
+	}
+	if all != nil {
+		other = append([]error{all}, other...)
+	}
+	if len(other) == 1 {
+		return other[0]
+	}
+	return errors.Join(other...)
+}
+
+func flatten(faults []error) []error {
+	var flat []error
+	for _, fault := range faults {
+		if joined, ok := fault.(interface{ Unwrap() []error }); ok {
+			flat = append(flat, flatten(joined.Unwrap())...)
+		} else if fault != nil {
+			flat = append(flat, fault)
+		}
+	}
+	return flat
+}
+
+// checkText bounds a text in characters. PostgreSQL takes no NUL.
+func checkText(field, text string, least, most int) error {
+	switch n := utf8.RuneCountInString(text); {
+	case n == 0 && least > 0:
+		return Missing(field)
+	case n > most:
+		return Invalid(field, "must have at most %d characters, not %d", most, n)
+	case strings.Contains(text, "\x00") || !utf8.ValidString(text):
+		return Invalid(field, "must be valid UTF-8 without NUL")
+	}
+	return nil
 }
 
 // NotFound makes the error of an unknown id. Another project's id is unknown.

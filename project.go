@@ -1,6 +1,7 @@
 package millrace
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 )
@@ -61,6 +62,41 @@ func DefaultProjectConfig() ProjectConfig {
 		},
 		MultipleEndpointSubscriptions: true,
 	}
+}
+
+// Validate says in the API's words what is wrong with a project, all faults at
+// once in one Error.
+func (p Project) Validate() error {
+	faults := []error{checkText("name", p.Name, 1, 255), p.Config.Validate()}
+	if p.Type != "outgoing" && p.Type != "incoming" {
+		faults = append(faults, Invalid("type", "must be outgoing or incoming, not %q", p.Type))
+	}
+	return JoinFaults(faults...)
+}
+
+// Validate says in the API's words what is wrong with a project's settings.
+func (c ProjectConfig) Validate() error {
+	faults := []error{checkHeader("config.signature.header", c.Signature.Header)}
+	if c.Strategy != nil {
+		faults = append(faults, c.Strategy.Validate())
+	}
+	if n := len(c.Signature.Versions); n == 0 || n > 10 {
+		faults = append(faults, Invalid("config.signature.versions", "must be between 1 and 10, not %d", n))
+	}
+	for _, v := range c.Signature.Versions {
+		if (v.Hash != "SHA256" && v.Hash != "SHA512") || (v.Encoding != "hex" && v.Encoding != "base64") {
+			faults = append(faults, Invalid("config.signature.versions", "must be of SHA256 or SHA512 in hex or base64, not %q in %q", v.Hash, v.Encoding))
+		}
+	}
+	if !c.Ack.Valid() {
+		faults = append(faults, Invalid("config.ack", "must be queued or persisted, not %q", c.Ack))
+	}
+	for name, raw := range c.Other {
+		if !json.Valid(raw) || bytes.Contains(raw, []byte(`\u0000`)) {
+			faults = append(faults, Invalid("config."+name, "must be JSON without NUL"))
+		}
+	}
+	return JoinFaults(faults...)
 }
 
 // APIKey lets a program act for one project, or for the instance.
