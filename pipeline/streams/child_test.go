@@ -1,0 +1,5 @@
+package streams
+
+const childEnv = "STREAMS_TEST_CONSUMER"
+
+func childConsumer() {}

@@ -1,0 +1,94 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// own is how a derived client differs from the one that was given.
+type own struct {
+	pool    int
+	timeout time.Duration
+	// id, if set, is told the CLIENT ID of every new connection (0 where the server has none).
+	id *atomic.Int64
+}
+
+// derive makes a client of our own for the same Redis: go-redis' retries off (an XADD whose reply was lost must not be repeated behind our back), deadlines
+// of contexts honoured, and its connections ours to close. Dialer and TLS are the given client's, so Sentinel works as well.
+func derive(client redis.UniversalClient, o own) (redis.UniversalClient, error) {
+	switch c := client.(type) {
+	case *redis.Client:
+		return redis.NewClient(deriveSingle(*c.Options(), o)), nil
+	case *redis.ClusterClient:
+		return redis.NewClusterClient(deriveCluster(*c.Options(), o)), nil
+	case nil:
+		return nil, errors.New("streams: a Redis client is needed")
+	default:
+		return nil, fmt.Errorf("streams: a Redis client of type %T cannot be used: give a *redis.Client or *redis.ClusterClient", client)
+	}
+}
+
+func deriveSingle(opt redis.Options, o own) *redis.Options {
+	opt.MaxRetries = -1
+	opt.DialerRetries = 1
+	opt.ContextTimeoutEnabled = true
+	opt.ReadTimeout, opt.WriteTimeout, opt.PoolTimeout = o.timeout, o.timeout, 0
+	opt.DialTimeout = min(opt.DialTimeout, o.timeout)
+	opt.PoolSize, opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns, opt.PipelinePoolSize = o.pool, 0, 0, 0, -1
+	opt.Protocol = 2
+	opt.ClientSideCache, opt.ClientSideCacheConfig, opt.PushNotificationProcessor = nil, nil, nil
+	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	opt.OnConnect = learnID(opt.OnConnect, o.id)
+	return &opt
+}
+
+func deriveCluster(opt redis.ClusterOptions, o own) *redis.ClusterOptions {
+	opt.MaxRetries = -1
+	opt.DialerRetries = 1
+	opt.ContextTimeoutEnabled = true
+	opt.ReadTimeout, opt.WriteTimeout, opt.PoolTimeout = o.timeout, o.timeout, 0
+	opt.DialTimeout = min(opt.DialTimeout, o.timeout)
+	opt.PoolSize, opt.MinIdleConns, opt.MaxIdleConns, opt.PipelinePoolSize = o.pool, 0, 0, -1
+	opt.Protocol = 2
+	opt.PushNotificationProcessor = nil
+	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return &opt
+}
+
+func learnID(next func(context.Context, *redis.Conn) error, id *atomic.Int64) func(context.Context, *redis.Conn) error {
+	if id == nil {
+		return next
+	}
+	return func(ctx context.Context, conn *redis.Conn) error {
+		n, err := conn.ClientID(ctx).Result()
+		if err != nil {
+			n = 0
+		}
+		id.Store(n)
+		if next == nil {
+			return nil
+		}
+		return next(ctx, conn)
+	}
+}
+
+// wait sleeps for d, and reports false if ctx ended first.
+func wait(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

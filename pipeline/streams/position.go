@@ -1,0 +1,115 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrReset is returned by Passed for a mark above the end of its stream: Redis lost the stream since, and the wait must begin again with a new Position.
+var ErrReset = errors.New("streams: the stream is not what it was")
+
+// Mark is a place in each of a topic's streams.
+type Mark struct {
+	last [laneCount]entryID
+}
+
+// String returns the mark's ids, one for each lane.
+func (m Mark) String() string {
+	return fmt.Sprintf("%s/%s", m.last[Live], m.last[Bulk])
+}
+
+// Position returns the end of the topic's streams: everything that was added is at or below it, what will be added above. A stream that does not exist ends at 0-0.
+func Position(ctx context.Context, client redis.UniversalClient, prefix, topic string) (Mark, error) {
+	var mark Mark
+	for lane := range Lane(laneCount) {
+		last, err := lastID(ctx, client, Key(prefix, topic, lane))
+		if err != nil {
+			return Mark{}, fmt.Errorf("position of %s: %w", topic, err)
+		}
+		mark.last[lane] = last
+	}
+	return mark, nil
+}
+
+// Passed reports whether the group has acked everything up to mark. ErrReset says that the mark is above the end of its stream.
+func Passed(ctx context.Context, client redis.UniversalClient, prefix, topic, group string, mark Mark) (bool, error) {
+	passed := true
+	for lane := range Lane(laneCount) {
+		ok, err := passedLane(ctx, client, Key(prefix, topic, lane), group, mark.last[lane])
+		if err != nil {
+			return false, fmt.Errorf("has %s passed %s: %w", topic, mark, err)
+		}
+		passed = passed && ok
+	}
+	return passed, nil
+}
+
+func passedLane(ctx context.Context, client redis.UniversalClient, key, group string, mark entryID) (bool, error) {
+	if mark == (entryID{}) {
+		return true, nil
+	}
+	last, err := lastID(ctx, client, key)
+	if err != nil {
+		return false, err
+	}
+	if last.before(mark) {
+		return false, ErrReset
+	}
+	info, err := groupInfo(ctx, client, key, group)
+	if err != nil || info == nil {
+		return false, err
+	}
+	low, err := lowWater(ctx, client, key, *info)
+	if groupIsGone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if mark.before(low) {
+		return true, nil
+	}
+	// What is between may have been deleted; then no one will ever ack it.
+	first, err := client.XRangeN(ctx, key, low.String(), mark.String(), 1).Result()
+	if err != nil {
+		return false, err
+	}
+	return len(first) == 0, nil
+}
+
+// lastID returns the last id that the stream ever gave, 0-0 if there is no stream.
+func lastID(ctx context.Context, client redis.UniversalClient, key string) (entryID, error) {
+	info, err := client.XInfoStream(ctx, key).Result()
+	if isNoKey(err) {
+		return entryID{}, nil
+	}
+	if err != nil {
+		return entryID{}, err
+	}
+	return parseID(info.LastGeneratedID)
+}
+
+// groupInfo returns nil if there is no such group or stream.
+func groupInfo(ctx context.Context, client redis.UniversalClient, key, group string) (*redis.XInfoGroup, error) {
+	groups, err := client.XInfoGroups(ctx, key).Result()
+	if isNoKey(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range groups {
+		if groups[i].Name == group {
+			return &groups[i], nil
+		}
+	}
+	return nil, nil
+}
+
+func isNoKey(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "no such key")
+}
