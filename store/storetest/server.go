@@ -1,0 +1,210 @@
+package storetest
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	_ "github.com/lib/pq" // the driver
+)
+
+// server is a PostgreSQL of this process' own, with its files in a temporary
+// folder, and with every promise of durability off.
+type server struct {
+	dir  string
+	url  string
+	cmd  *exec.Cmd
+	done chan error
+}
+
+func startServer() (*server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "millrace-postgres-")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{dir: dir, done: make(chan error, 1)}
+	if err := s.run(bin); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return s, nil
+}
+
+func (s *server) run(bin string) error {
+	who, err := credential(s.dir)
+	if err != nil {
+		return err
+	}
+	data := filepath.Join(s.dir, "data")
+	initdb := s.command(who, filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(s.dir, "log"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }() // the server has its own handle
+	s.cmd = s.command(who, filepath.Join(bin, "postgres"), append(settings(bin), "-D", data, "-p", port)...)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.launch(); err != nil {
+		return fmt.Errorf("start postgres: %w", err)
+	}
+	s.url = "postgres://postgres@127.0.0.1:" + port + "/postgres?sslmode=disable"
+	if err := s.answer(); err != nil {
+		said, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("postgres does not answer: %w\n%s", err, said)
+	}
+	return nil
+}
+
+// launch starts the process from a thread that lives as long as it does:
+// the kernel's "parent died" signal is about threads.
+func (s *server) launch() error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := s.cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		started <- nil
+		s.done <- s.cmd.Wait()
+	}()
+	return <-started
+}
+
+// answer waits until the server takes connections.
+func (s *server) answer() error {
+	db, err := sql.Open("postgres", s.url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // nothing was written by it
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(time.Minute)
+	for {
+		if err = db.Ping(); err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case ended := <-s.done:
+			return fmt.Errorf("it ended: %v", ended)
+		case <-deadline:
+			return err
+		}
+	}
+}
+
+// stop ends the server at once: its files go with it.
+func (s *server) stop() {
+	if err := s.cmd.Process.Signal(syscall.SIGINT); err == nil {
+		<-s.done
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+}
+
+func (s *server) command(who *syscall.Credential, name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = s.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
+	dieWithParent(cmd.SysProcAttr)
+	return cmd
+}
+
+func settings(bin string) []string {
+	set := []string{
+		"listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "full_page_writes=off", "synchronous_commit=off",
+		"max_connections=200", "max_locks_per_transaction=512", "shared_buffers=128MB", "max_wal_size=4GB", "timezone=UTC", "jit=off",
+	}
+	if library, err := exec.Command(filepath.Join(bin, "pg_config"), "--pkglibdir").Output(); err == nil {
+		if _, err := os.Stat(filepath.Join(strings.TrimSpace(string(library)), "pg_stat_statements.so")); err == nil {
+			set = append(set, "shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track=top")
+		}
+	}
+	var args []string
+	for _, s := range set {
+		args = append(args, "-c", s)
+	}
+	return args
+}
+
+// credential picks who runs the server: PostgreSQL refuses root.
+func credential(dir string) (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, uidErr := strconv.ParseUint(u.Uid, 10, 32)
+		gid, gidErr := strconv.ParseUint(u.Gid, 10, 32)
+		if err := errors.Join(uidErr, gidErr, os.Chown(dir, int(uid), int(gid))); err != nil {
+			return nil, err
+		}
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	}
+	return nil, errors.New("PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it as")
+}
+
+// binaries finds the folder that holds initdb and postgres, the newest first.
+func binaries() (string, error) {
+	var folders []string
+	if path, err := exec.LookPath("initdb"); err == nil {
+		folders = append(folders, filepath.Dir(path))
+	}
+	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
+		folders = append(folders, strings.TrimSpace(string(out)))
+	}
+	debian, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if err != nil {
+		return "", err
+	}
+	version := func(i int) int {
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(debian[i]))) // no number: last
+		return n
+	}
+	sort.Slice(debian, func(i, j int) bool { return version(i) > version(j) })
+	for _, folder := range append(folders, debian...) {
+		_, initdbErr := os.Stat(filepath.Join(folder, "initdb"))
+		_, postgresErr := os.Stat(filepath.Join(folder, "postgres"))
+		if initdbErr == nil && postgresErr == nil {
+			return folder, nil
+		}
+	}
+	return "", errors.New("the tests need PostgreSQL's initdb and postgres, and they are not on PATH, not where pg_config says, and not in /usr/lib/postgresql: run `make deps`")
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, errors.Join(err, l.Close())
+}
