@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -62,9 +63,15 @@ func parseBracketed(inner string) (netip.Addr, *Refusal) {
 // toASCII maps a name by UTS 46 as browsers do, but leaves hyphens and underscores as they are: such names exist.
 func toASCII(raw string) (string, error) {
 	profile := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(false), idna.CheckHyphens(false))
+	if !utf8.ValidString(raw) {
+		return "", fmt.Errorf("map %s: not UTF-8", quote(raw))
+	}
 	ascii, err := profile.ToASCII(raw)
 	if err != nil {
 		return "", fmt.Errorf("map %s: %w", quote(raw), err)
+	}
+	if again, err := profile.ToASCII(ascii); err != nil || again != ascii {
+		return "", fmt.Errorf("map %s: %s is no A-label of anything", quote(raw), ascii)
 	}
 	return ascii, nil
 }
