@@ -37,6 +37,7 @@ func TestValidateNamesEveryFault(t *testing.T) {
 		{"every wait ends: lifetime", func(c *Config) { c.Lifetime = 0 }, "egress.lifetime"},
 		{"every wait ends: shutdown", func(c *Config) { c.ShutdownTimeout = 0 }, "egress.shutdown_timeout"},
 		{"ranges to allow", func(c *Config) { c.AllowCIDRs = []string{"10.0.0.0/33"} }, `egress.allow_cidrs: "10.0.0.0/33" is not a range`},
+		{"ranges in their own form", func(c *Config) { c.DenyCIDRs = []string{"::ffff:10.0.0.0/104"} }, `egress.deny_cidrs: "::ffff:10.0.0.0/104"`},
 		{"ranges to deny", func(c *Config) { c.DenyCIDRs = []string{"ten"} }, `egress.deny_cidrs: "ten" is not a range`},
 		{"names to allow", func(c *Config) { c.AllowHosts = []string{"a b"} }, `egress.allow_hosts: "a b" is neither a name`},
 		{"addresses are no names", func(c *Config) { c.DenyHosts = []string{"10.0.0.1"} }, `egress.deny_hosts: "10.0.0.1" is neither a name`},

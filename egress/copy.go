@@ -21,7 +21,8 @@ func newBuffers() *buffers {
 }
 
 // copy moves bytes until from ends, which is no error. It is not io.Copy: that would splice between sockets, which hides from the watch
-// whether anything moves, holds four file descriptors more per tunnel, and is no faster at the size of a webhook.
+// whether anything moves, and holds four file descriptors more per tunnel. Splicing is no faster at the size of a webhook
+// (BenchmarkExchange), and twice as fast at 256 KiB (BenchmarkBulk).
 func (t *tunnel) copy(direction int, to, from net.Conn) error {
 	small := t.buffers.small.Get().(*[smallBuffer]byte)
 	defer t.buffers.small.Put(small)

@@ -36,7 +36,10 @@ type zone struct {
 }
 
 func (z *zone) LookupNetIP(ctx context.Context, _, host string) ([]netip.Addr, error) {
-	name := strings.TrimSuffix(host, ".")
+	name, absolute := strings.CutSuffix(host, ".")
+	if !absolute { // a search list would be tried as well
+		return nil, fmt.Errorf("look up %s: no dot at the end", host)
+	}
 	if z.hangs[name] {
 		<-ctx.Done()
 		return nil, ctx.Err()

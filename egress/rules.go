@@ -88,9 +88,12 @@ func parsePrefix(text string) (netip.Prefix, error) {
 		if err != nil {
 			return netip.Prefix{}, err
 		}
-		return addr.WithZone("").Prefix(addr.BitLen())
+		return addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
 	}
 	prefix, err := netip.ParsePrefix(text)
+	if err == nil && prefix.Addr().Is4In6() {
+		err = errors.New("an IPv4 range in IPv6 form matches nothing")
+	}
 	return prefix.Masked(), err
 }
 
