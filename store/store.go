@@ -58,7 +58,7 @@ func DefaultConfig() Config {
 
 // Connections is the most connections that a store of this configuration
 // opens, the leader's included.
-func (c Config) Connections() int { return c.MaxReadConns + appendKinds*c.Writers + 1 }
+func (c Config) Connections() int { return c.MaxReadConns + c.writers() + 1 }
 
 // Validate says in the operator's words what is wrong with a configuration.
 func (c Config) Validate() error {
@@ -90,6 +90,11 @@ type Store struct {
 	// writes are the appenders' connections, theirs alone.
 	writes *sqlx.DB
 	ring   *Keyring
+	keys   *keyCache
+
+	// OnChange is told of each project whose configuration was changed, after
+	// the commit; set before the store is used, and quick. May be nil.
+	OnChange func(project millrace.ID)
 }
 
 // Open connects to PostgreSQL and refuses a schema that this program does
@@ -111,19 +116,21 @@ func OpenUnchecked(c Config, ring *Keyring) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	reads, err := c.pool(c.MaxReadConns, nil)
+	reads, err := c.pool(c.MaxReadConns, readParameters())
 	if err != nil {
 		return nil, err
 	}
-	writes, err := c.pool(appendKinds*c.Writers, appendParameters())
+	writes, err := c.pool(c.writers(), appendParameters())
 	if err != nil {
 		return nil, errors.Join(err, reads.Close())
 	}
-	return &Store{config: c, reads: reads, writes: writes, ring: ring}, nil
+	return &Store{config: c, reads: reads, writes: writes, ring: ring, keys: newKeyCache()}, nil
 }
 
 // Close lets the appends under way finish and closes all connections.
 func (s *Store) Close() error {
+	s.keys.close()
+	s.appends.close()
 	return errors.Join(s.reads.Close(), s.writes.Close())
 }
 
