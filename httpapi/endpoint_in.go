@@ -1,0 +1,124 @@
+package httpapi
+
+import (
+	"time"
+
+	millrace "github.com/millrace-dev/millrace"
+)
+
+// endpointIn is an endpoint as it is sent.
+type endpointIn struct {
+	URL                member[string]           `json:"url"`
+	Name               member[string]           `json:"name"`
+	TargetURL          member[string]           `json:"target_url"`
+	Title              member[string]           `json:"title"`
+	Description        member[string]           `json:"description"`
+	Secret             sensitive                `json:"secret"`
+	OwnerID            member[string]           `json:"owner_id"`
+	HTTPTimeout        member[seconds]          `json:"http_timeout"`
+	HTTPMethod         member[string]           `json:"http_method"`
+	RateLimit          member[int]              `json:"rate_limit"`
+	RateLimitDuration  member[seconds]          `json:"rate_limit_duration"`
+	ContentType        member[string]           `json:"content_type"`
+	AdvancedSignatures member[bool]             `json:"advanced_signatures"`
+	SignatureSchemes   member[[]string]         `json:"signature_schemes"`
+	IsDisabled         member[bool]             `json:"is_disabled"`
+	SupportEmail       member[string]           `json:"support_email"`
+	SlackWebhookURL    member[string]           `json:"slack_webhook_url"`
+	Authentication     member[authenticationIn] `json:"authentication"`
+	ClientCert         member[clientCertIn]     `json:"mtls_client_cert"`
+	CACert             member[string]           `json:"ca_cert"`
+	Strategy           member[strategyIn]       `json:"strategy"`
+}
+
+type clientCertIn struct {
+	Cert member[string] `json:"client_cert"`
+	Key  sensitive      `json:"client_key"`
+}
+
+// modernize takes the names that older clients send.
+func (in *endpointIn) modernize() {
+	if !in.URL.given {
+		in.URL = in.TargetURL
+	}
+	if !in.Name.given {
+		in.Name = in.Title
+	}
+}
+
+// into lays what is sent over an endpoint and judges the whole.
+func (in endpointIn) into(e *millrace.Endpoint) error {
+	in.URL.into(&e.URL)
+	in.Name.into(&e.Name)
+	in.Description.into(&e.Description)
+	in.OwnerID.into(&e.OwnerID)
+	in.HTTPMethod.into(&e.Method)
+	in.RateLimit.into(&e.RateLimit)
+	in.ContentType.into(&e.ContentType)
+	in.AdvancedSignatures.into(&e.AdvancedSignatures)
+	in.SignatureSchemes.into(&e.SignatureSchemes)
+	in.SupportEmail.into(&e.SupportEmail)
+	in.SlackWebhookURL.into(&e.SlackWebhookURL)
+	in.CACert.into(&e.CACert)
+	if in.HTTPTimeout.given && in.HTTPTimeout.value != 0 { // zero is the default, as in Convoy
+		e.Timeout = time.Duration(in.HTTPTimeout.value)
+	}
+	if in.RateLimitDuration.given {
+		e.RateLimitWindow = time.Duration(in.RateLimitDuration.value)
+	}
+	in.parts(e)
+	return e.Validate()
+}
+
+// parts lays over the members that are objects of their own.
+func (in endpointIn) parts(e *millrace.Endpoint) {
+	if in.IsDisabled.given {
+		e.Status = enabled(e.Status, !in.IsDisabled.value)
+	}
+	if in.Authentication.given {
+		in.Authentication.value.into(&e.Authentication)
+	}
+	if in.ClientCert.given {
+		var next millrace.ClientCert
+		if e.ClientCert != nil {
+			next = *e.ClientCert
+		}
+		in.ClientCert.value.Cert.into(&next.Cert)
+		setSecret(in.ClientCert.value.Key, &next.Key)
+		e.ClientCert = &next
+	}
+	if in.Strategy.given {
+		in.Strategy.value.into(&e.Strategy)
+	}
+}
+
+// enabled is the status after switching: one that is paused stays so.
+func enabled(now millrace.EndpointStatus, on bool) millrace.EndpointStatus {
+	switch {
+	case !on:
+		return millrace.EndpointInactive
+	case now == millrace.EndpointInactive:
+		return millrace.EndpointActive
+	}
+	return now
+}
+
+func (in endpointIn) checkSecret() error {
+	if !in.Secret.given {
+		return nil
+	}
+	return millrace.Secret{Value: in.Secret.value}.Validate()
+}
+
+// changesSecret tells whether the secret sent is another than the newest one,
+// or than what was shown of that.
+func (in endpointIn) changesSecret(e millrace.Endpoint) bool {
+	if !in.Secret.given {
+		return false
+	}
+	if len(e.Secrets) == 0 {
+		return true
+	}
+	newest := e.Secrets[len(e.Secrets)-1].Value
+	return in.Secret.value != newest && in.Secret.value.Reveal() != masked(newest)
+}
