@@ -1,0 +1,86 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// outlet is a stage's publisher. It knows what may be done when Redis does
+// not take a message: what is in the log already is left to the sweep if
+// Redis is full, and waits if it is away; what is not in the log is an error,
+// so that its client learns of it or it is stored in line.
+type outlet struct {
+	stage    Stage
+	next     message.Publisher
+	pressure *Pressure
+	left     prometheus.Counter
+	logger   *slog.Logger
+	closing  context.Context
+}
+
+// Publish sends the messages to the stage's topic, or to the one of the two
+// that each was encoded for.
+func (o *outlet) Publish(topic string, msgs ...*message.Message) error {
+	for len(msgs) > 0 {
+		to := topicOf(msgs[0], topic)
+		n := 1
+		for n < len(msgs) && topicOf(msgs[n], topic) == to {
+			n++
+		}
+		if err := o.publish(to, msgs[:n]); err != nil {
+			return err
+		}
+		msgs = msgs[n:]
+	}
+	return nil
+}
+
+func (o *outlet) publish(topic string, msgs []*message.Message) error {
+	if o.stage.Answers && topic == o.stage.Writes {
+		return o.next.Publish(topic, msgs...)
+	}
+	if o.stage.Answers {
+		if !o.pressure.Accepting() || o.next.Publish(topic, msgs...) != nil {
+			o.left.Add(float64(len(msgs)))
+		}
+		return nil
+	}
+	return o.patiently(topic, msgs)
+}
+
+// patiently publishes what the log knows: now, or when Redis is back, or by
+// the sweep where Redis is full.
+func (o *outlet) patiently(topic string, msgs []*message.Message) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		if used := o.pressure.Used(); used >= leaveAt && used <= 1 {
+			o.left.Add(float64(len(msgs)))
+			return nil
+		}
+		err := o.next.Publish(topic, msgs...)
+		if err == nil {
+			return nil
+		}
+		if full(err) {
+			o.left.Add(float64(len(msgs)))
+			return nil
+		}
+		if o.closing.Err() != nil {
+			return errors.Join(err, o.closing.Err())
+		}
+		o.logger.Warn("Redis takes no messages", "stage", o.stage.Name, "topic", topic, "error", err)
+		pause(o.closing, wait)
+	}
+}
+
+// full recognises Redis' refusal at maxmemory.
+func full(err error) bool { return strings.Contains(err.Error(), "OOM command not allowed") }
+
+// Close does nothing: the router closes a handler's publisher with the
+// handler, and this one serves them all.
+func (o *outlet) Close() error { return nil }

@@ -1,0 +1,89 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/pipeline/streams"
+)
+
+// Topic names a stream of one type of value. A stage that reads what another
+// does not write does not compile.
+type Topic[T any] string
+
+// The topics, in the order an event passes them.
+const (
+	Ingested  Topic[millrace.Event]       = "events.ingested"
+	Persisted Topic[millrace.StoredEvent] = "events.persisted"
+	Due       Topic[millrace.Delivery]    = "deliveries.due"
+)
+
+// traceKey is the one metadata key of our messages, W3C Trace Context's name.
+const traceKey = "traceparent"
+
+// parts are what travels outside the JSON head of a message: the payload as
+// it is, the trace in the metadata, and the lane.
+type parts struct {
+	uuid    string
+	payload *[]byte
+	trace   *string
+	bulk    bool
+}
+
+// partsOf takes a value of a topic apart. Its list is the list of topic
+// types; a type that is not on it cannot travel.
+func partsOf(v any) parts {
+	switch v := v.(type) {
+	case *millrace.Event:
+		return parts{v.ID.String(), &v.Payload, &v.TraceParent, false}
+	case *millrace.StoredEvent:
+		return parts{v.ID.String(), &v.Payload, &v.TraceParent, v.ReplayID != millrace.ID{}}
+	case *millrace.Delivery:
+		return parts{fmt.Sprintf("%s-%d", v.ID, v.Turn), &v.Payload, &v.TraceParent, v.Bulk}
+	}
+	panic(fmt.Sprintf("pipeline: %T travels on no topic", v))
+}
+
+// encode makes the message of a value: a head of JSON, a line feed, and the
+// payload's bytes.
+func encode[T any](v T) (*message.Message, error) {
+	p := partsOf(&v)
+	head, err := json.Marshal(&v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", v, err)
+	}
+	body := make([]byte, 0, len(head)+1+len(*p.payload))
+	body = append(append(append(body, head...), '\n'), *p.payload...)
+	msg := message.NewMessage(p.uuid, body)
+	if *p.trace != "" {
+		msg.Metadata.Set(traceKey, *p.trace)
+	}
+	if p.bulk {
+		streams.SetLane(msg, streams.Bulk)
+	}
+	return msg, nil
+}
+
+// decode reads a message back into the value it was made of.
+func decode[T any](msg *message.Message) (T, error) {
+	var v T
+	head, payload, found := bytes.Cut(msg.Payload, []byte{'\n'})
+	if !found {
+		return v, errors.New("the message has no line feed after its head")
+	}
+	if err := json.Unmarshal(head, &v); err != nil {
+		return v, fmt.Errorf("the message's head: %w", err)
+	}
+	p := partsOf(&v)
+	*p.payload = payload
+	*p.trace = msg.Metadata.Get(traceKey)
+	if d, ok := any(&v).(*millrace.Delivery); ok {
+		d.Entry = streams.Entry(msg)
+	}
+	return v, nil
+}
