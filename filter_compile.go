@@ -50,7 +50,7 @@ type filterCompiler struct {
 }
 
 func (c *filterCompiler) refuse(at string, format string, args ...any) error {
-	field := "filter." + string(c.part)
+	field := "filter_config.filter." + string(c.part)
 	if at != "" {
 		field += "." + at
 	}
