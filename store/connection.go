@@ -12,12 +12,15 @@ import (
 	"github.com/lib/pq"
 )
 
-// appendKinds is how many batchers there are, each with Writers connections.
-const appendKinds = 6
-
 // readMargin is how much longer than the statement's own timeout an answer
 // may take before its connection is taken for dead.
 const readMargin = 3 * time.Second
+
+// readParameters keep reads off scans of whole partitions whose statistics
+// are not there yet.
+func readParameters() map[string]string {
+	return map[string]string{"enable_seqscan": "off", "jit": "off"}
+}
 
 // appendParameters keep the plans of the appends from flipping while the
 // statistics of a new partition are empty: rows are found by index, always.

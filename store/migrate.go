@@ -35,8 +35,9 @@ type Migration struct {
 	AppliedAt time.Time `json:"applied_at,omitzero"`
 }
 
-// partitionsAhead is how many days of partitions exist beforehand.
-const partitionsAhead = 7
+// partitionsAhead is how many days after today have partitions from the first
+// moment on; the janitor makes those of the days that follow.
+const partitionsAhead = 1
 
 // Migrate brings the schema up to the newest version and makes the partitions
 // of the days ahead, or takes one version back. Several may run at once: one

@@ -88,9 +88,10 @@ type Store struct {
 	// is passed as a string.
 	reads *sqlx.DB
 	// writes are the appenders' connections, theirs alone.
-	writes *sqlx.DB
-	ring   *Keyring
-	keys   *keyCache
+	writes  *sqlx.DB
+	appends appends
+	ring    *Keyring
+	keys    *keyCache
 
 	// OnChange is told of each project whose configuration was changed, after
 	// the commit; set before the store is used, and quick. May be nil.
@@ -124,7 +125,9 @@ func OpenUnchecked(c Config, ring *Keyring) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, reads.Close())
 	}
-	return &Store{config: c, reads: reads, writes: writes, ring: ring, keys: newKeyCache()}, nil
+	s := &Store{config: c, reads: reads, writes: writes, ring: ring, keys: newKeyCache()}
+	s.appends = s.newAppends()
+	return s, nil
 }
 
 // Close lets the appends under way finish and closes all connections.
