@@ -14,11 +14,10 @@ type Deliveries interface {
 	AttemptReader
 }
 
-// DeliveryReader reads deliveries, and the payload that one carries.
+// DeliveryReader reads deliveries.
 type DeliveryReader interface {
 	Deliveries(ctx context.Context, q millrace.DeliveryQuery) (millrace.List[millrace.DeliveryRecord], error)
 	Delivery(ctx context.Context, project, id millrace.ID) (millrace.DeliveryRecord, error)
-	Payload(ctx context.Context, event millrace.ID) ([]byte, error)
 }
 
 // DeliveryWriter sends a delivery again, or not any more.
@@ -63,11 +62,12 @@ func (s *Server) showDelivery(c *call) error {
 	if err != nil {
 		return err
 	}
-	if d.Payload == nil {
-		if d.Payload, err = s.deps.Deliveries.Payload(c.ctx, d.EventID); err != nil {
-			return err
-		}
+	e, err := s.deps.Events.Event(c.ctx, c.project, d.EventID)
+	if err != nil && millrace.CodeOf(err) != millrace.CodeNotFound {
+		return err
 	}
+	// An event may be gone before a delivery of its replay is.
+	d.Payload, d.Headers, d.IdempotencyKey = e.Payload, e.Headers, e.IdempotencyKey
 	return s.respondDelivery(c, "Event delivery fetched successfully", d)
 }
 

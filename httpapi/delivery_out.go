@@ -9,7 +9,8 @@ import (
 	millrace "github.com/millrace-dev/millrace"
 )
 
-// deliveryOut is a delivery as it is shown.
+// deliveryOut is a delivery as it is shown. What is the event's (its key, its
+// headers, its payload) is shown of one delivery, and left out of lists.
 type deliveryOut struct {
 	UID              string              `json:"uid"`
 	ProjectID        string              `json:"project_id"`
@@ -22,8 +23,8 @@ type deliveryOut struct {
 	HeldFor          millrace.HoldReason `json:"held_for,omitempty"`
 	Turn             int                 `json:"turn"`
 	Description      string              `json:"description"`
-	IdempotencyKey   string              `json:"idempotency_key"`
-	Headers          map[string][]string `json:"headers"`
+	IdempotencyKey   string              `json:"idempotency_key,omitempty"`
+	Headers          map[string][]string `json:"headers,omitempty"`
 	TargetURL        string              `json:"target_url"`
 	LatencySeconds   float64             `json:"latency_seconds"`
 	Metadata         deliveryMetadataOut `json:"metadata"`
@@ -87,7 +88,7 @@ func newDelivery(d millrace.DeliveryRecord, strategy millrace.Strategy) delivery
 		LatencySeconds: d.LastLatency.Seconds(), EventMetadata: eventBriefOut{UID: d.EventID.String(), EventType: d.EventType, Name: d.EventType},
 		Metadata: deliveryMetadataOut{
 			Strategy: strategy.Type, NextSendTime: orNull(d.NextAttemptAt), NumTrials: tries, Raw: string(d.Payload),
-			IntervalSeconds: int64(strategy.Delay(max(tries, 1), 0) / time.Second), RetryLimit: strategy.Tries(),
+			IntervalSeconds: int64(strategy.Delay(max(tries, 1), 0) / time.Second), RetryLimit: max(strategy.Tries()-1, 0),
 		},
 		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 	}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	millrace "github.com/millrace-dev/millrace"
@@ -245,33 +247,42 @@ func TestBatchRefuses(t *testing.T) {
 
 // TestBatchIsBounded: as many entries are under way as may be, and no more.
 func TestBatchIsBounded(t *testing.T) {
-	arrived, release := make(chan struct{}), make(chan struct{})
+	var active, most atomic.Int32
+	full := make(chan struct{})
 	a := newAPI(t, func(a *api) {
 		a.config.BatchConcurrency = 4
 		a.deps.Submitter = submitFunc(func(s millrace.Submission) (millrace.Receipt, error) {
-			arrived <- struct{}{}
-			<-release
+			n := active.Add(1)
+			defer active.Add(-1)
+			if most.Store(max(most.Load(), n)); n == 4 {
+				close(full)
+			}
+			<-full
 			return accept(s), nil
 		})
 	})
-	done := make(chan answer)
-	go func() {
-		done <- a.call("POST", "events/batch", strings.Repeat(`{"event_type":"a","data":1}`+"\n", 20), "Content-Type: application/x-ndjson")
-	}()
-	for range 4 {
-		<-arrived
-	}
-	select {
-	case <-arrived:
-		t.Error("a fifth entry is under way")
-	default:
-	}
-	close(release)
-	for range 16 {
-		<-arrived
-	}
-	ans := <-done
-	equal(t, "the status", ans.status, 207)
+	// Four must be there before any goes on; the fifth comes only then.
+	lines := strings.Repeat(`{"event_type":"a","data":1}`+"\n", 4)
+	equal(t, "the status", a.call("POST", "events/batch", lines, "Content-Type: application/x-ndjson").status, 207)
+	equal(t, "the most at once", most.Load(), 4)
+}
+
+// TestBatchIsBoundedAbove: where only one may be under way, two never are.
+func TestBatchIsBoundedAbove(t *testing.T) {
+	var active atomic.Int32
+	a := newAPI(t, func(a *api) {
+		a.config.BatchConcurrency = 1
+		a.deps.Submitter = submitFunc(func(s millrace.Submission) (millrace.Receipt, error) {
+			if active.Add(1) > 1 {
+				t.Error("two entries are under way")
+			}
+			runtime.Gosched()
+			active.Add(-1)
+			return accept(s), nil
+		})
+	})
+	lines := strings.Repeat(`{"event_type":"a","data":1}`+"\n", 200)
+	equal(t, "the status", a.call("POST", "events/batch", lines, "Content-Type: application/x-ndjson").status, 207)
 }
 
 type submitFunc func(millrace.Submission) (millrace.Receipt, error)

@@ -38,7 +38,6 @@ type fakeStore struct {
 	attempts    []millrace.Fact
 	deadLetters []millrace.DeadLetter
 	log         []millrace.LogEntry
-	payload     []byte
 	hasNext     bool
 	hasPrev     bool
 	asked       any
@@ -229,8 +228,6 @@ func (f *fakeStore) Delivery(_ context.Context, project, id millrace.ID) (millra
 	defer f.mu.Unlock()
 	return read(find(f, f.deliveries, "delivery", func(d millrace.DeliveryRecord) bool { return d.ProjectID == project && d.ID == id }))
 }
-
-func (f *fakeStore) Payload(context.Context, millrace.ID) ([]byte, error) { return f.payload, f.err }
 
 func (f *fakeStore) Resend(ctx context.Context, project, id millrace.ID) (millrace.DeliveryRecord, error) {
 	return f.Delivery(ctx, project, id)

@@ -49,7 +49,10 @@ func (in subscriptionIn) into(sub *millrace.Subscription) error {
 	if _, err := millrace.CompileFilter(sub.Filter); err != nil {
 		faults = append(faults, err)
 	}
-	return millrace.JoinFaults(append(faults, sub.Validate())...)
+	if err := millrace.JoinFaults(faults...); err != nil {
+		return err // an endpoint that is no id would read as a missing one
+	}
+	return sub.Validate()
 }
 
 func (in filterIn) into(f *millrace.FilterSet) {
