@@ -43,7 +43,7 @@ func (s *Store) HeldToLookAt(ctx context.Context, limit int) ([]millrace.HeldEnd
 func (s *Store) QueuedCount(ctx context.Context, endpoint millrace.ID, most int) (int, error) {
 	var n int
 	err := s.reads.GetContext(ctx, &n, `
-		SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE endpoint_id = $1 AND status = 'queued' LIMIT $2) AS some`, endpoint, most)
+		SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE endpoint_id = $1 AND status = 'queued' LIMIT $2) AS queued`, endpoint, most)
 	return n, mapError(err, "count the queued deliveries of endpoint "+endpoint.String())
 }
 

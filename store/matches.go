@@ -197,7 +197,7 @@ func (s *Store) readUnclaimed(ctx context.Context, calls []*fanOutCall) error {
 		SELECT d.id, d.event_id, d.endpoint_id, d.subscription_id, d.replay_id
 		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[]) AS x(event_id, replay_id, first, past)
 		JOIN deliveries d ON d.id >= x.first AND d.id < x.past AND d.event_id = x.event_id AND d.replay_id = x.replay_id
-		WHERE d.status = 'queued' AND d.turn = 1 AND d.claimed_by IS NULL
+		WHERE d.status || '' = 'queued' AND d.turn = 1 AND d.claimed_by IS NULL -- by their key, see claimTurns
 		ORDER BY d.id`,
 		column(rows, oidUUID, func(b []byte, f millrace.FanOut) []byte { return putID(b, f.Event.ID) }),
 		column(rows, oidUUID, func(b []byte, f millrace.FanOut) []byte { return putID(b, f.Event.ReplayID) }),

@@ -1,0 +1,107 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/millrace-dev/millrace"
+)
+
+func (w *world) lookedAt() []millrace.HeldEndpoint {
+	w.t.Helper()
+	return must[[]millrace.HeldEndpoint](w.t)(w.HeldToLookAt(w.t.Context(), 10))
+}
+
+func TestAnEndpointThatHoldsIsLookedAtUntilItHoldsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	endpoint := newID()
+	first, second := w.heldDelivery(endpoint), w.heldDelivery(endpoint)
+	want := millrace.HeldEndpoint{EndpointID: endpoint, ProjectID: w.project}
+	if got := w.lookedAt(); len(got) != 1 || got[0] != want {
+		t.Fatalf("to look at are %v, want %v", got, want)
+	}
+	held := must[[]millrace.Due](t)(w.HeldDeliveries(t.Context(), endpoint, 10))
+	if len(held) != 2 || held[0].DeliveryID != first || held[1].DeliveryID != second || held[0].Why != millrace.DueReleased {
+		t.Errorf("held are %+v", held)
+	}
+	noError(t, w.LookAgain(t.Context(), endpoint, time.Hour))
+	if got := w.lookedAt(); len(got) != 0 {
+		t.Errorf("put off, it is to be looked at: %v", got)
+	}
+	noError(t, w.LookNow(t.Context(), endpoint))
+	if got := w.lookedAt(); len(got) != 1 {
+		t.Error("it is not to be looked at now")
+	}
+	for _, d := range held {
+		w.handBack(d)
+	}
+	noError(t, w.LookAgain(t.Context(), endpoint, time.Hour))
+	if got := must[[]millrace.HeldEndpoint](t)(w.HeldEndpoints(t.Context())); len(got) != 0 {
+		t.Errorf("holding nothing it is still there: %v", got)
+	}
+	if n := must[int](t)(w.QueuedCount(t.Context(), endpoint, 10)); n != 2 {
+		t.Errorf("%d are queued, want 2", n)
+	}
+	if n := must[int](t)(w.QueuedCount(t.Context(), endpoint, 1)); n != 1 {
+		t.Errorf("counted %d, beyond the most", n)
+	}
+}
+
+func TestHoldingOneMoreMakesItsEndpointDueAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	endpoint := newID()
+	w.heldDelivery(endpoint)
+	noError(t, w.LookAgain(t.Context(), endpoint, time.Hour))
+	w.heldDelivery(endpoint)
+	if got := w.lookedAt(); len(got) != 1 {
+		t.Error("held by fan-out, it is not to be looked at")
+	}
+	noError(t, w.LookAgain(t.Context(), endpoint, time.Hour))
+	d := w.delivery()
+	w.exec(`UPDATE deliveries SET endpoint_id = $1 WHERE id = $2`, endpoint, d.ID)
+	w.settle(millrace.Fact{ID: newID(), DeliveryID: d.ID, Turn: 1, Kind: millrace.FactHeld, Decided: millrace.Held, At: time.Now(), Reason: string(millrace.HoldInFlight)})
+	if got := w.lookedAt(); len(got) != 1 {
+		t.Error("held by deliver, it is not to be looked at")
+	}
+	w.folds(d.ID)
+	if r := w.record(d.ID); r.Status != millrace.Held || r.HeldFor != millrace.HoldInFlight {
+		t.Errorf("held, it reads %+v", r.State)
+	}
+}
+
+func TestWhatIsHeldWhileItsEndpointIsForgottenIsNotMissed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	endpoint := newID()
+	for range 10 {
+		id := w.heldDelivery(endpoint)
+		w.handBack(millrace.Due{DeliveryID: id, Turn: 1, Why: millrace.DueReleased})
+		in(2, func(i int) {
+			if i == 0 {
+				noError(t, w.LookAgain(t.Context(), endpoint, time.Hour))
+				return
+			}
+			id = w.heldDelivery(endpoint)
+		})
+		if n := w.count(`SELECT count(*) FROM held_endpoints WHERE endpoint_id = $1`, endpoint); n != 1 {
+			t.Fatal("an endpoint holds a delivery and was forgotten")
+		}
+		w.handBack(millrace.Due{DeliveryID: id, Turn: 1, Why: millrace.DueReleased})
+	}
+}
+
+func TestFindHeldMendsAMissingRow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	one, two := newID(), newID()
+	w.heldDelivery(one)
+	w.heldDelivery(two)
+	noError(t, w.LookAgain(t.Context(), two, time.Hour))
+	w.exec(`DELETE FROM held_endpoints WHERE endpoint_id = $1`, one)
+	noError(t, w.FindHeld(t.Context()))
+	if got := w.lookedAt(); len(got) != 1 || got[0].EndpointID != one {
+		t.Errorf("to look at are %v, want the mended one alone", got)
+	}
+}
