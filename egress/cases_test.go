@@ -80,13 +80,10 @@ func TestWhatIsRejectedIsDeniedAtTheEgressToo(t *testing.T) {
 	p := startProxy(t, testConfig(), WithResolver(z), WithDial(d.dial))
 	for _, c := range ssrfCases(t) {
 		target := rawTarget(c.url)
-		if c.verdict != "reject" || strings.ContainsAny(target, "\r\n \\@%") || target == "" {
+		if c.verdict != "reject" || target == "" {
 			continue
 		}
 		t.Run(c.why+" "+c.url, func(t *testing.T) {
-			if _, err := parseURL(c.url); err != nil && err.Reason != BadTarget {
-				t.Fatal(err)
-			}
 			_, res := p.connect(t, target)
 			if res.StatusCode != 403 && res.StatusCode != 400 {
 				t.Fatalf("CONNECT %s: %s", target, res.Status)

@@ -31,6 +31,7 @@ type failure struct {
 	cause    error
 }
 
+// Error returns the cause, or the rule that was broken.
 func (f *failure) Error() string {
 	if f.cause == nil {
 		return f.decision.Rule

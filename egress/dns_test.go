@@ -45,9 +45,40 @@ func nameServer(t *testing.T, records map[string]record) *net.Resolver {
 		server.Close()
 		serving.Wait()
 	})
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "udp", server.LocalAddr().String())
-	}}
+	asking := &sockets{to: server.LocalAddr().String()}
+	t.Cleanup(asking.close)
+	return &net.Resolver{PreferGo: true, Dial: asking.dial}
+}
+
+// sockets ends what net.Resolver still waits for when its caller has long gone.
+type sockets struct {
+	to string
+
+	mu     sync.Mutex
+	closed bool
+	conns  []net.Conn
+}
+
+func (s *sockets) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, net.ErrClosed
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", s.to)
+	if err == nil {
+		s.conns = append(s.conns, conn)
+	}
+	return conn, err
+}
+
+func (s *sockets) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, conn := range s.conns {
+		conn.Close()
+	}
 }
 
 func answerQuery(query []byte, records map[string]record) []byte {

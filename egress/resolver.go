@@ -10,6 +10,7 @@ import (
 // an AAAA record that hides an IPv4 address.
 type netResolver struct{ *net.Resolver }
 
+// LookupNetIP is that of net.Resolver, with IPv4 addresses in their own form.
 func (r netResolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	addrs, err := r.Resolver.LookupNetIP(ctx, network, host)
 	for i, addr := range addrs {
