@@ -17,8 +17,8 @@ type DeadLetters interface {
 	SettleDeadLetter(ctx context.Context, id millrace.ID, how string) error
 }
 
-// Redriver processes a dead letter that is about no delivery once more. It may
-// be done twice.
+// Redriver does a dead letter's work again: a delivery is resent, an event
+// passes its stages. It may be done twice.
 type Redriver interface {
 	Redrive(ctx context.Context, d millrace.DeadLetter) error
 }
@@ -75,19 +75,10 @@ func (s *Server) redriveDeadLetter(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.redrive(c, d); err != nil {
+	if err := s.deps.Redriver.Redrive(c.ctx, d); err != nil {
 		return err
 	}
 	return s.settleDeadLetter(c, d, "redriven", "Dead letter redriven successfully")
-}
-
-// redrive sends the delivery again, where the letter is about one.
-func (s *Server) redrive(c *call, d millrace.DeadLetter) error {
-	if d.DeliveryID == (millrace.ID{}) {
-		return s.deps.Redriver.Redrive(c.ctx, d)
-	}
-	_, err := s.deps.Deliveries.Resend(c.ctx, d.ProjectID, d.DeliveryID)
-	return err
 }
 
 func (s *Server) discardDeadLetter(c *call) error {

@@ -60,14 +60,3 @@ func TestRedriveThatFailsSettlesNothing(t *testing.T) {
 	a.call("POST", "dead-letters/"+id+"/redrive", "").refused(millrace.CodeConflict)
 	equal(t, "what was done", len(a.store.did), 0)
 }
-
-func TestRedriveOfADeliveryResendsIt(t *testing.T) {
-	a := newAPI(t)
-	d := withDelivery(a)
-	letter := withDeadLetter(a, a.project)
-	letter.DeliveryID = d.ID
-	a.call("POST", "dead-letters/"+letter.ID.String()+"/redrive", "").want(200)
-	equal(t, "what was done", strings.Join(a.store.did, "; "), "redriven "+letter.ID.String())
-	letter.DeliveryID = millrace.NewID(testNow)
-	a.call("POST", "dead-letters/"+letter.ID.String()+"/redrive", "").refused(millrace.CodeNotFound)
-}

@@ -66,6 +66,9 @@ func (in endpointIn) into(e *millrace.Endpoint) error {
 	if in.RateLimitDuration.given {
 		e.RateLimitWindow = time.Duration(in.RateLimitDuration.value)
 	}
+	if in.changesSecret(e) {
+		e.Secrets = []millrace.Secret{{Value: in.Secret.value}}
+	}
 	in.parts(e)
 	return e.Validate()
 }
@@ -103,21 +106,11 @@ func enabled(now millrace.EndpointStatus, on bool) millrace.EndpointStatus {
 	return now
 }
 
-func (in endpointIn) checkSecret() error {
-	if !in.Secret.given {
-		return nil
-	}
-	return millrace.Secret{Value: in.Secret.value}.Validate()
-}
-
 // changesSecret tells whether the secret sent is another than the newest one,
 // or than what was shown of that.
-func (in endpointIn) changesSecret(e millrace.Endpoint) bool {
-	if !in.Secret.given {
-		return false
-	}
-	if len(e.Secrets) == 0 {
-		return true
+func (in endpointIn) changesSecret(e *millrace.Endpoint) bool {
+	if !in.Secret.given || len(e.Secrets) == 0 {
+		return in.Secret.given
 	}
 	newest := e.Secrets[len(e.Secrets)-1].Value
 	return in.Secret.value != newest && in.Secret.value.Reveal() != masked(newest)

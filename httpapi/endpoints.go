@@ -43,9 +43,6 @@ func (s *Server) createEndpoint(c *call) error {
 	}
 	e := millrace.DefaultEndpoint()
 	e.ProjectID = c.project
-	if in.Secret.given {
-		e.Secrets = []millrace.Secret{{Value: in.Secret.value}}
-	}
 	if err := in.into(&e); err != nil {
 		return err
 	}
@@ -66,25 +63,27 @@ func (s *Server) decodeEndpoint(c *call) (endpointIn, error) {
 	if c.legacy() {
 		in.modernize()
 	}
-	if in.URL.given {
-		if _, err := s.deps.CheckURL(in.URL.value); err != nil {
-			return in, refusedURL("url", err)
-		}
-	}
-	if token := in.Authentication.value.OAuth2.value.URL; token.given {
-		if _, err := s.deps.CheckURL(token.value); err != nil {
-			return in, refusedURL("authentication.oauth2.url", err)
-		}
-	}
-	return in, nil
+	return in, millrace.JoinFaults(
+		s.checkURL("url", &in.URL),
+		s.checkURL("authentication.oauth2.url", &in.Authentication.value.OAuth2.value.URL),
+	)
 }
 
-// refusedURL names the member whose URL may not be called.
-func refusedURL(field string, err error) error {
-	if millrace.IsUnavailable(err) {
-		return err
+// checkURL refuses a URL that may not be called; any other is kept in the form
+// that was judged.
+func (s *Server) checkURL(field string, raw *member[string]) error {
+	if !raw.given {
+		return nil
 	}
-	return millrace.Invalid(field, "is refused: %s", err)
+	u, err := s.deps.CheckURL(raw.value)
+	if err != nil {
+		return &millrace.Error{
+			Code: millrace.CodeInvalid, Message: field + " is refused: " + err.Error(),
+			Fields: []millrace.FieldError{{Field: field, Message: err.Error()}},
+		}
+	}
+	raw.value = u.String()
+	return nil
 }
 
 func (s *Server) listEndpoints(c *call) error {
@@ -164,17 +163,9 @@ func (s *Server) updateEndpoint(c *call) error {
 	if err != nil {
 		return err
 	}
-	if fault := in.checkSecret(); fault != nil {
-		return fault
-	}
 	e, err := s.deps.Endpoints.UpdateEndpoint(c.ctx, c.project, id, in.into)
 	if err != nil {
 		return err
-	}
-	if in.changesSecret(e) {
-		if e, err = s.deps.Endpoints.ExpireSecret(c.ctx, c.project, id, in.Secret.value, s.deps.Now()); err != nil {
-			return err
-		}
 	}
 	return c.respond(http.StatusAccepted, "Endpoint updated successfully", c.newEndpoint(e, showMasked))
 }
@@ -246,8 +237,10 @@ func (s *Server) expireSecret(c *call) error {
 	if hours < 0 || hours > longestRoll {
 		return millrace.Invalid("expiration", "must be between 0 and %d hours, not %d", longestRoll, hours)
 	}
-	if fault := (endpointIn{Secret: in.Secret}).checkSecret(); fault != nil {
-		return fault
+	if in.Secret.given {
+		if err := (millrace.Secret{Value: in.Secret.value}).Validate(); err != nil {
+			return err
+		}
 	}
 	e, err := s.deps.Endpoints.ExpireSecret(c.ctx, c.project, id, in.Secret.value, s.deps.Now().Add(time.Duration(hours)*time.Hour))
 	if err != nil {

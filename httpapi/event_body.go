@@ -40,7 +40,7 @@ func decodeEvent(b []byte) (eventBody, error) {
 	s := scanner{b: b}
 	seen := 0
 	err := s.object(func(name []byte) error {
-		bit, err := e.read(&s, string(name))
+		bit, err := e.read(&s, name)
 		if seen&bit != 0 {
 			return millrace.Errorf(millrace.CodeBadRequest, "the body has the member %q twice", name)
 		}
@@ -54,19 +54,19 @@ func decodeEvent(b []byte) (eventBody, error) {
 }
 
 // read takes one member and tells which it was.
-func (e *eventBody) read(s *scanner, name string) (bit int, err error) {
-	switch name {
+func (e *eventBody) read(s *scanner, name []byte) (bit int, err error) {
+	switch string(name) {
 	case "endpoint_id":
-		e.EndpointID, err = s.text(name)
+		e.EndpointID, err = s.text("endpoint_id")
 		return hasEndpointID, err
 	case "owner_id":
-		e.OwnerID, err = s.text(name)
+		e.OwnerID, err = s.text("owner_id")
 		return hasOwnerID, err
 	case "event_type":
-		e.EventType, err = s.text(name)
+		e.EventType, err = s.text("event_type")
 		return hasEventType, err
 	case "idempotency_key":
-		e.IdempotencyKey, err = s.text(name)
+		e.IdempotencyKey, err = s.text("idempotency_key")
 		return hasIdempotencyKey, err
 	case "data":
 		e.Data, err = s.value()
@@ -75,7 +75,7 @@ func (e *eventBody) read(s *scanner, name string) (bit int, err error) {
 		}
 		return hasData, err
 	case "custom_headers":
-		e.CustomHeaders, err = s.headers(name)
+		e.CustomHeaders, err = s.headers("custom_headers")
 		return hasCustomHeaders, err
 	}
 	_, err = s.value()

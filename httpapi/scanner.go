@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	millrace "github.com/millrace-dev/millrace"
 )
@@ -278,22 +277,24 @@ func isHex(c byte) bool {
 }
 
 func (s *scanner) skipNumber() bool {
-	s.accept("-")
-	if !s.accept("0") && s.digits() == 0 {
+	s.accept('-')
+	if !s.accept('0') && s.digits() == 0 {
 		return false
 	}
-	if s.accept(".") && s.digits() == 0 {
+	if s.accept('.') && s.digits() == 0 {
 		return false
 	}
-	if s.accept("eE") {
-		s.accept("+-")
+	if s.accept('e') || s.accept('E') {
+		if !s.accept('+') {
+			s.accept('-')
+		}
 		return s.digits() > 0
 	}
 	return true
 }
 
-func (s *scanner) accept(any string) bool {
-	if s.i < len(s.b) && strings.IndexByte(any, s.b[s.i]) >= 0 {
+func (s *scanner) accept(c byte) bool {
+	if s.i < len(s.b) && s.b[s.i] == c {
 		s.i++
 		return true
 	}

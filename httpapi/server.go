@@ -15,7 +15,7 @@ import (
 	millrace "github.com/millrace-dev/millrace"
 )
 
-// Deps is what the API works with. All but Observe must be set.
+// Deps is what the API works with. All but Observe and Now must be set.
 type Deps struct {
 	// Authenticate knows API keys; it is called for each request.
 	Authenticate func(ctx context.Context, key string) (millrace.APIKey, error)
@@ -42,7 +42,8 @@ type Deps struct {
 	// "unmatched".
 	Observe func(route string, status int, took time.Duration)
 	Log     *slog.Logger
-	Now     func() time.Time
+	// Now is the clock that lists and expiries go by; nil: this machine's.
+	Now func() time.Time
 }
 
 // Server is the API. It holds no state of its own.
@@ -56,6 +57,9 @@ type Server struct {
 func New(c Config, d Deps) (*Server, error) {
 	if err := errors.Join(c.Validate(), d.validate()); err != nil {
 		return nil, err
+	}
+	if d.Now == nil {
+		d.Now = time.Now
 	}
 	s := &Server{config: c, deps: d}
 	s.router = mux.NewRouter().SkipClean(true)
@@ -171,6 +175,5 @@ func (d Deps) validate() error {
 	needed("Ready", d.Ready != nil)
 	needed("Metrics", d.Metrics != nil)
 	needed("Log", d.Log != nil)
-	needed("Now", d.Now != nil)
 	return errors.Join(faults...)
 }
