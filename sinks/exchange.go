@@ -100,10 +100,13 @@ func (w *Webhook) roundTrip(ctx context.Context, via *http.Transport, c call) (*
 }
 
 // readBody keeps the beginning of the answer's body and tells whether that is
-// all of it. It reads as long as ctx lives.
+// all of it. It reads as long as the request's context lives.
 func readBody(res *http.Response, most int) (body []byte, whole bool) {
-	if res.Body == http.NoBody {
+	switch {
+	case res.Body == http.NoBody:
 		return nil, true
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		return nil, false // this is no body but the connection itself, which no context bounds
 	}
 	first := 512
 	if n := res.ContentLength; n > 0 {

@@ -2,7 +2,6 @@ package sinks
 
 import (
 	"bufio"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +26,7 @@ const patience = 20 * time.Second
 type listener struct {
 	net.Listener
 	mu    sync.Mutex
+	dead  bool
 	conns map[net.Conn]bool
 	done  sync.WaitGroup
 }
@@ -57,8 +57,12 @@ func listen(t testing.TB, serve func(net.Conn)) *listener {
 
 func (l *listener) serve(conn net.Conn, serve func(net.Conn)) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead {
+		conn.Close()
+		return
+	}
 	l.conns[conn] = true
-	l.mu.Unlock()
 	l.done.Add(1)
 	go func() {
 		defer l.done.Done()
@@ -72,6 +76,7 @@ func (l *listener) serve(conn net.Conn, serve func(net.Conn)) {
 func (l *listener) kill() {
 	l.Close()
 	l.mu.Lock()
+	l.dead = true
 	for conn := range l.conns {
 		conn.Close()
 	}
@@ -85,7 +90,8 @@ func (l *listener) addr() string { return l.Addr().String() }
 // it is told.
 type connectProxy struct {
 	*listener
-	tunnels atomic.Int32
+	tunnels atomic.Int32                 // ever made
+	open    atomic.Int32                 // connections now
 	seen    atomic.Pointer[http.Request] // the last CONNECT
 	// answer is what CONNECT is answered with instead of a tunnel, if set.
 	answer atomic.Pointer[string]
@@ -106,6 +112,8 @@ func (p *connectProxy) answers(format string, args ...any) {
 }
 
 func (p *connectProxy) tunnel(client net.Conn) {
+	p.open.Add(1)
+	defer p.open.Add(-1)
 	r, err := http.ReadRequest(bufio.NewReader(client))
 	if err != nil || r.Method != http.MethodConnect {
 		return
@@ -227,6 +235,20 @@ func tlsReceiver(t testing.TB, handle http.HandlerFunc) (*httptest.Server, func(
 	return s, all
 }
 
+// unread is a receiver that leaves the body to the handler.
+func unread(t testing.TB, secure bool, handle http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(handle)
+	s.Config.ErrorLog = quiet()
+	if secure {
+		s.StartTLS()
+	} else {
+		s.Start()
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
 func unstarted(handle http.HandlerFunc) (*httptest.Server, func() []heard) {
 	var mu sync.Mutex
 	var all []heard
@@ -278,5 +300,3 @@ func reset(conn net.Conn) {
 
 // caOf is the certificate of a TLS test server, as an endpoint's CA.
 func caOf(s *httptest.Server) string { return pemOf("CERTIFICATE", s.Certificate().Raw) }
-
-var _ net.Conn = (*tls.Conn)(nil)
