@@ -19,7 +19,8 @@ import (
 const firstRead = 16 << 10
 
 // readBody reads the whole body, up to the limit. The bytes are the caller's
-// to keep.
+// to keep: the pipeline may hold them when the client is long gone, so they come
+// from no pool.
 func (c *call) readBody(limit int) ([]byte, error) {
 	r := c.r
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {

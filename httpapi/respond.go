@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"sync"
@@ -68,10 +67,11 @@ func (c *call) send(status int, body []byte) {
 // the rest.
 func (s *Server) refuse(c *call, err error) {
 	e := asError(c, err)
-	if e.Code == millrace.CodeInternal {
+	switch e.Code {
+	case millrace.CodeInternal:
 		s.deps.Log.ErrorContext(c.ctx, "a request failed", "request", c.id, "error", err)
-	} else if e.Code == millrace.CodeUnavailable {
-		s.deps.Log.Log(c.ctx, slog.LevelWarn, "a request was turned away", "request", c.id, "error", err)
+	case millrace.CodeUnavailable: // thousands a second, where a store is away
+		s.deps.Log.DebugContext(c.ctx, "a request was turned away", "request", c.id, "error", err)
 	}
 	c.answerError(e)
 }
