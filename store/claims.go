@@ -33,7 +33,7 @@ func (s *Store) claimAppends() appendKind[millrace.ID, claim, bool] {
 }
 
 // The bounds let the planner look at the partitions of these days alone.
-// "status || ''" keeps it from reading all that is queued (there is an index
+// "status || ”" keeps it from reading all that is queued (there is an index
 // of that) to find a few rows by their key, which it would while the
 // statistics say that the table is empty.
 const claimTurns = `

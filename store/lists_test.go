@@ -8,7 +8,7 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
-func idsOf[T any](list millrace.List[T], id func(T) millrace.ID) []millrace.ID {
+func listed[T any](list millrace.List[T], id func(T) millrace.ID) []millrace.ID {
 	var all []millrace.ID
 	for _, item := range list.Items {
 		all = append(all, id(item))
@@ -54,8 +54,8 @@ func TestEventsArePagedBothWays(t *testing.T) {
 		for _, i := range c.want {
 			want = append(want, all[i])
 		}
-		if !slices.Equal(idsOf(list, eventID), want) || list.HasNext != c.next || list.HasPrev != c.prev {
-			t.Errorf("%s: %v, next %v, prev %v", c.rule, idsOf(list, eventID), list.HasNext, list.HasPrev)
+		if !slices.Equal(listed(list, eventID), want) || list.HasNext != c.next || list.HasPrev != c.prev {
+			t.Errorf("%s: %v, next %v, prev %v", c.rule, listed(list, eventID), list.HasNext, list.HasPrev)
 		}
 	}
 }
@@ -96,7 +96,7 @@ func TestEventsAreFiltered(t *testing.T) {
 	for _, c := range cases {
 		c.q.ProjectID = w.project
 		list := must[millrace.List[millrace.EventRecord]](t)(w.Events(t.Context(), c.q))
-		if got := idsOf(list, eventID); !slices.Equal(got, c.want) {
+		if got := listed(list, eventID); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.rule, got, c.want)
 		}
 	}
@@ -115,7 +115,7 @@ func TestEventsOfABusyEndpointAreFound(t *testing.T) {
 	f.Event = must[millrace.StoredEvent](t)(w.ReplayEvent(t.Context(), w.project, sent.ID))
 	must[[]millrace.Delivery](t)(w.FanOut(t.Context(), f))
 	list := must[millrace.List[millrace.EventRecord]](t)(w.Events(t.Context(), millrace.EventQuery{ProjectID: w.project, EndpointIDs: []millrace.ID{endpoint}}))
-	if got := idsOf(list, eventID); !slices.Equal(got, []millrace.ID{sent.ID}) {
+	if got := listed(list, eventID); !slices.Equal(got, []millrace.ID{sent.ID}) {
 		t.Errorf("found %v, want %s and not %s", got, sent.ID, other.ID)
 	}
 	if r := list.Items[0]; r.Deliveries[millrace.Queued] != 8000 || r.Matched != 4000 || !slices.Equal(r.EndpointIDs, []millrace.ID{endpoint}) {
@@ -174,7 +174,7 @@ func TestDeliveriesAreFilteredAndPaged(t *testing.T) {
 		if c.q.ProjectID == (millrace.ID{}) {
 			c.q.ProjectID = w.project
 		}
-		got := idsOf(must[millrace.List[millrace.DeliveryRecord]](t)(w.Deliveries(t.Context(), c.q)), deliveryID)
+		got := listed(must[millrace.List[millrace.DeliveryRecord]](t)(w.Deliveries(t.Context(), c.q)), deliveryID)
 		slices.SortFunc(got, compareIDs)
 		slices.SortFunc(c.want, compareIDs)
 		if !slices.Equal(got, c.want) {
@@ -197,7 +197,7 @@ func TestAConvoyStatusIsFoundByItsOwnFilter(t *testing.T) {
 	for status, id := range w.inEachState() {
 		word := w.record(id).ConvoyStatus()
 		list := must[millrace.List[millrace.DeliveryRecord]](t)(w.Deliveries(t.Context(), millrace.DeliveryQuery{ProjectID: w.project, Statuses: []string{word}}))
-		if !slices.Contains(idsOf(list, deliveryID), id) {
+		if !slices.Contains(listed(list, deliveryID), id) {
 			t.Errorf("%s is shown as %s, and that filter does not find it", status, word)
 		}
 	}
