@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -28,24 +30,27 @@ type secretRow struct {
 }
 
 // ExpireSecret gives an endpoint a new secret (a generated one where it is
-// empty) and the older ones an end; until then all of them sign.
+// empty) and the older ones an end; until then all of them sign. What has
+// ended is deleted.
 func (s *Store) ExpireSecret(ctx context.Context, project, id millrace.ID, secret millrace.Sensitive, expires time.Time) (millrace.Endpoint, error) {
 	if secret == "" {
 		secret = millrace.NewSecret()
 	}
+	now, err := s.Now(ctx)
+	if err != nil {
+		return millrace.Endpoint{}, err
+	}
 	c := &change{Project: project, Noun: "endpoint", ID: id, Verb: "secret expired", Detail: "at " + expires.UTC().Format(time.RFC3339)}
 	return s.alterEndpoint(ctx, c, func(e *millrace.Endpoint) error {
-		now, err := s.Now(ctx)
-		if err != nil {
-			return err
-		}
-		older := millrace.Live(e.Secrets, now)
+		older := e.Secrets
 		e.Secrets = nil
-		for i := len(older) - 1; i >= 0; i-- {
-			if x := older[i].ExpiresAt; x.IsZero() || x.After(expires) {
-				older[i].ExpiresAt = expires
+		for _, o := range older {
+			if o.ExpiresAt.IsZero() || o.ExpiresAt.After(expires) {
+				o.ExpiresAt = expires
 			}
-			e.Secrets = append(e.Secrets, older[i])
+			if o.ExpiresAt.After(now) {
+				e.Secrets = append(e.Secrets, o)
+			}
 		}
 		e.Secrets = append(e.Secrets, millrace.Secret{Value: secret})
 		return nil
@@ -88,32 +93,32 @@ func (s *Store) attachSecrets(ctx context.Context, q sqlx.QueryerContext, endpoi
 }
 
 // writeSecrets brings the table from the secrets that an endpoint had to those
-// it has now: new ones have no id yet, and the value of an old one never
-// changes.
+// it has now. New ones have no id yet; one whose value was changed is a new
+// one.
 func (s *Store) writeSecrets(ctx context.Context, tx *sqlx.Tx, had []millrace.Secret, e *millrace.Endpoint) error {
-	kept := make(map[millrace.ID]bool, len(e.Secrets))
+	before := make(map[millrace.ID]millrace.Secret, len(had))
+	for _, secret := range had {
+		before[secret.ID] = secret
+	}
 	for i := range e.Secrets {
 		secret := &e.Secrets[i]
-		if secret.ID == (millrace.ID{}) {
+		old, known := before[secret.ID]
+		if !known || old.Value != secret.Value {
 			if err := s.addSecret(ctx, tx, e.ID, kindSecret, secret); err != nil {
 				return err
 			}
 			continue
 		}
-		kept[secret.ID] = true
-		_, err := tx.ExecContext(ctx, `UPDATE endpoint_secrets SET expires_at = $3 WHERE endpoint_id = $1 AND id = $2 AND expires_at IS DISTINCT FROM $3`,
-			e.ID, secret.ID, timeOrNull(secret.ExpiresAt))
-		if err != nil {
+		delete(before, secret.ID)
+		if old.ExpiresAt.Equal(secret.ExpiresAt) {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE endpoint_secrets SET expires_at = $2 WHERE id = $1`, secret.ID, timeOrNull(secret.ExpiresAt)); err != nil {
 			return mapError(err, "expire secret")
 		}
 	}
-	var gone []millrace.ID
-	for _, secret := range had {
-		if !kept[secret.ID] {
-			gone = append(gone, secret.ID)
-		}
-	}
-	_, err := tx.ExecContext(ctx, `DELETE FROM endpoint_secrets WHERE endpoint_id = $1 AND kind = 'secret' AND id = ANY($2)`, e.ID, pq.Array(gone))
+	_, err := tx.ExecContext(ctx, `DELETE FROM endpoint_secrets WHERE endpoint_id = $1 AND kind = 'secret' AND id = ANY($2)`,
+		e.ID, pq.Array(slices.Collect(maps.Keys(before))))
 	return mapError(err, "delete secrets")
 }
 

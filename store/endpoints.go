@@ -23,9 +23,6 @@ func (s *Store) CreateEndpoint(ctx context.Context, e millrace.Endpoint) (millra
 	if len(e.Secrets) == 0 {
 		e.Secrets = []millrace.Secret{{Value: millrace.NewSecret()}}
 	}
-	for i := range e.Secrets {
-		e.Secrets[i].ID = millrace.ID{}
-	}
 	withSigningKey(&e)
 	if err := e.Validate(); err != nil {
 		return e, err
@@ -145,6 +142,9 @@ func (s *Store) alterEndpoint(ctx context.Context, c *change, alter func(*millra
 		e = e.WithDefaults()
 		e.ID, e.ProjectID, e.CreatedAt = had.ID, had.ProjectID, had.CreatedAt
 		withSigningKey(&e)
+		if len(e.Secrets) == 0 {
+			return millrace.Invalid("secret", "must be there: deliveries are always signed")
+		}
 		if err := e.Validate(); err != nil {
 			return err
 		}

@@ -140,7 +140,7 @@ func mayPoint(ctx context.Context, tx *sqlx.Tx, row subscriptionRow) error {
 	}
 	err := tx.GetContext(ctx, &found, `
 		SELECT EXISTS (SELECT FROM endpoints e WHERE e.project_id = p.id AND e.id = $2 AND e.deleted_at IS NULL) AS there,
-			NOT (p.config->>'multiple_endpoint_subscriptions')::boolean AND EXISTS (
+			NOT coalesce((p.config->>'multiple_endpoint_subscriptions')::boolean, true) AND EXISTS (
 				SELECT FROM subscriptions x WHERE x.endpoint_id = $2 AND x.id <> $3 AND x.deleted_at IS NULL) AS taken
 		FROM projects p WHERE p.id = $1`, row.ProjectID, row.EndpointID, row.ID)
 	switch {
