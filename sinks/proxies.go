@@ -26,9 +26,9 @@ type proxy struct {
 	addr          string
 	tls           *tls.Config // nil: plain TCP
 	authorization string      // value of Proxy-Authorization; empty: none
-	// restsUntil and seen are Unix nanoseconds: it failed and is passed over
-	// until then; it last answered then.
-	restsUntil, seen atomic.Int64
+	// restsUntil is a moment in Unix nanoseconds: it failed, and is passed
+	// over until then. Zero: it works.
+	restsUntil atomic.Int64
 }
 
 // dialError is why there is no tunnel: the destination's fault, with an
@@ -89,25 +89,15 @@ func (p *proxy) ready(now time.Time, reach time.Duration) bool {
 	return until <= now.UnixNano() && p.restsUntil.CompareAndSwap(until, now.Add(reach).UnixNano())
 }
 
-func (p *proxy) answered() {
-	p.restsUntil.Store(0)
-	p.seen.Store(time.Now().UnixNano())
-}
+func (p *proxy) answered() { p.restsUntil.Store(0) }
 
 func (p *proxy) failed(rest time.Duration) {
 	p.restsUntil.Store(time.Now().Add(rest).UnixNano())
 }
 
-// lately is how fresh an answer must be to prove a proxy alive, so that an
-// endpoint that resets every request does not cost a probe each.
-const lately = 100 * time.Millisecond
-
 // lost tells whether a proxy has gone away: then what was cut on its tunnels
 // says nothing about the endpoints behind them.
 func (p *proxies) lost(ctx context.Context, suspect *proxy) bool {
-	if time.Since(time.Unix(0, suspect.seen.Load())) < lately {
-		return false
-	}
 	ctx, cancel := context.WithTimeout(ctx, p.reach)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", suspect.addr)
@@ -116,6 +106,5 @@ func (p *proxies) lost(ctx context.Context, suspect *proxy) bool {
 		return true
 	}
 	conn.Close()
-	suspect.seen.Store(time.Now().UnixNano())
 	return false
 }
