@@ -13,6 +13,9 @@ import (
 // maxDialled bounds how many of a destination's addresses are tried, so that each gets a fair part of DialTimeout.
 const maxDialled = 4
 
+// aliasTimeout bounds the lookup of what a name stands for, so that a name server that ignores such questions delays nobody for long.
+const aliasTimeout = time.Second
+
 // Resolver is the part of *net.Resolver that the proxy needs.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
@@ -101,6 +104,8 @@ func (c *connector) resolve(ctx context.Context, t target) ([]netip.Addr, *failu
 // judgeAlias asks what the name stands for. It runs beside the lookup of the addresses and adds to it: what cannot be found out is
 // left to them, which are judged in any case.
 func (c *connector) judgeAlias(ctx context.Context, t target) Decision {
+	ctx, cancel := context.WithTimeout(ctx, aliasTimeout)
+	defer cancel()
 	canonical, err := c.resolver.LookupCNAME(ctx, t.name+".")
 	if err != nil {
 		canonical = ""

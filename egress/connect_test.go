@@ -74,6 +74,16 @@ func TestANameIsResolvedOnceAndItsAddressIsDialled(t *testing.T) {
 	}
 }
 
+func TestANameServerThatTellsNoAliasDelaysNobodyForLong(t *testing.T) {
+	z := &zone{answers: map[string][][]string{"mute.example.com": {{"93.184.216.34"}}}, aliases: map[string]string{"mute.example.com": "never told"}}
+	cfg := testConfig()
+	cfg.ResolveTimeout = 2 * patience
+	p := startProxy(t, cfg, WithResolver(z), WithDial((&wire{to: destination(t, echo)}).dial))
+	conn, res := p.connect(t, "mute.example.com:443")
+	wantAnswer(t, res, 200, Allowed)
+	conn.wantEcho(t, "hello")
+}
+
 func TestTheNextAddressIsDialled(t *testing.T) {
 	for _, c := range []struct {
 		rule  string

@@ -66,7 +66,6 @@ func (t *tunnel) forward(direction int, to net.Conn, data []byte) error {
 	t.touch(direction)
 	n, err := to.Write(data)
 	t.bytes[direction].Add(uint64(n))
-	t.touch(direction)
 	return err
 }
 

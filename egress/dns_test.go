@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -179,5 +180,13 @@ func TestAnswersOfARealNameServerAreJudged(t *testing.T) {
 		if !decideRegistered(netip.MustParseAddr(text)).Allow {
 			t.Errorf("dialled %s", text)
 		}
+	}
+}
+
+func TestIPv4AnswersInIPv6FormAreTakenForWhatTheyAre(t *testing.T) {
+	resolver := netResolver{&zone{answers: map[string][][]string{"public.example.com": {{"::ffff:93.184.216.34", "2606:4700::1111"}}}}}
+	addrs, err := resolver.LookupNetIP(t.Context(), "ip", "public.example.com.")
+	if want := parseAddrs([]string{"93.184.216.34", "2606:4700::1111"}); err != nil || !slices.Equal(addrs, want) {
+		t.Errorf("got %v, %v; want %v", addrs, err, want)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -60,12 +59,10 @@ func parseBracketed(inner string) (netip.Addr, *Refusal) {
 	return addr, nil
 }
 
-// toASCII maps a name by UTS 46 as browsers do, but leaves hyphens and underscores as they are: such names exist.
+// toASCII maps a name by UTS 46 as browsers do, but leaves hyphens and underscores as they are: such names exist. What does not map to
+// itself again, such as a name that was not UTF-8, means different things to different readers.
 func toASCII(raw string) (string, error) {
 	profile := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(false), idna.CheckHyphens(false))
-	if !utf8.ValidString(raw) {
-		return "", fmt.Errorf("map %s: not UTF-8", quote(raw))
-	}
 	ascii, err := profile.ToASCII(raw)
 	if err != nil {
 		return "", fmt.Errorf("map %s: %w", quote(raw), err)

@@ -65,8 +65,13 @@ func (z *zone) LookupNetIP(ctx context.Context, _, host string) ([]netip.Addr, e
 	return addrs, nil
 }
 
-func (z *zone) LookupCNAME(_ context.Context, host string) (string, error) {
-	if alias, ok := z.aliases[strings.TrimSuffix(host, ".")]; ok {
+func (z *zone) LookupCNAME(ctx context.Context, host string) (string, error) {
+	alias, ok := z.aliases[strings.TrimSuffix(host, ".")]
+	if alias == "never told" {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	if ok {
 		return alias, nil
 	}
 	return host, nil

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -29,6 +30,7 @@ func TestDecide(t *testing.T) {
 	operator.Ports = []string{"443", "5432", "8000-9300"}
 
 	const web = "93.184.216.34"
+	label63, name252 := strings.Repeat("a", 63), strings.Repeat("aaaaaaa.", 31)+"aaaa"
 	for _, c := range []struct {
 		rule   string
 		config Config
@@ -91,6 +93,10 @@ func TestDecide(t *testing.T) {
 		{"nor one with an empty label", plain, "a..example.com", 443, []string{web}, BadTarget},
 		{"nor one with two dots at the end", plain, "example.com..", 443, []string{web}, BadTarget},
 		{"nor one that begins with a hyphen", plain, "-a.example.com", 443, []string{web}, BadTarget},
+		{"a label of 63 characters", plain, label63 + ".example.com", 443, []string{web}, Allowed},
+		{"a label of 64 characters", plain, "a" + label63 + ".example.com", 443, []string{web}, BadTarget},
+		{"a name of 253 characters", plain, "a" + name252, 443, []string{web}, Allowed},
+		{"a name of 254 characters", plain, "aa" + name252, 443, []string{web}, BadTarget},
 		{"nor one with a null", plain, "example.com\x00.internal", 443, []string{web}, BadTarget},
 
 		{"port 80", plain, "example.com", 80, []string{web}, Allowed},
@@ -152,6 +158,35 @@ func TestDecide(t *testing.T) {
 			}
 			if !d.Allow && d.Rule == "" {
 				t.Error("the operator is not told the rule")
+			}
+		})
+	}
+}
+
+func TestAliasesAreJudgedAsNames(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.AllowLoopback = true
+	cfg.AllowHosts = []string{"billing.corp.internal"}
+	cfg.DenyHosts = []string{"evil.example.com"}
+	policy, err := NewPolicy(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		rule, name, canonical string
+		want                  Reason
+	}{
+		{"itself", "hooks.example.com", "hooks.example.com.", Allowed},
+		{"unknown", "hooks.example.com", "", Allowed},
+		{"another public name", "hooks.example.com", "LB.example.net.", Allowed},
+		{"a private name, in any case", "hooks.example.com", "vault.INTERNAL.", NameNotPublic},
+		{"a single label", "hooks.example.com", "redis.", NameNotPublic},
+		{"a refused name", "hooks.example.com", "evil.example.com.", DeniedByOperator},
+		{"a private name behind one that the operator opened", "billing.corp.internal", "lb7.corp.internal.", Allowed},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			if d := policy.decideAlias(target{name: c.name, port: 443}, c.canonical); d.Reason != c.want {
+				t.Errorf("got %+v; want %s", d, c.want)
 			}
 		})
 	}
