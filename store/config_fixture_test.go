@@ -2,7 +2,14 @@ package store_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"testing"
+	"time"
 
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/store"
@@ -132,4 +139,15 @@ func wantIDs(t *testing.T, want, got []millrace.ID) {
 			t.Fatalf("row %d is %s, want %s", i, got[i], want[i])
 		}
 	}
+}
+
+// keyPair makes a certificate and its key in PEM.
+func keyPair(t *testing.T) (certificate string, key millrace.Sensitive) {
+	t.Helper()
+	private := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der := must[[]byte](t)(x509.CreateCertificate(rand.Reader, template, template, private.Public(), private))
+	coded := must[[]byte](t)(x509.MarshalPKCS8PrivateKey(private))
+	certificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	return certificate, millrace.Sensitive(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: coded}))
 }

@@ -35,7 +35,7 @@ func sealedColumns() []sealedColumn {
 	return []sealedColumn{{
 		find: `
 			SELECT id, endpoint_id AS parent, kind, sealed FROM endpoint_secrets
-			WHERE substring(sealed FROM 1 FOR octet_length($1)) <> $1 ORDER BY id LIMIT $2 FOR UPDATE`,
+			WHERE substring(sealed FROM 1 FOR octet_length($1::bytea)) <> $1::bytea ORDER BY id LIMIT $2 FOR UPDATE`,
 		put: `
 			UPDATE endpoint_secrets s SET sealed = n.sealed FROM unnest($1::uuid[], $2::bytea[]) AS n (id, sealed) WHERE s.id = n.id`,
 		place: func(r sealedRow) string {
@@ -44,7 +44,7 @@ func sealedColumns() []sealedColumn {
 	}, {
 		find: `
 			SELECT id, project_id AS parent, '' AS kind, credentials AS sealed FROM endpoints
-			WHERE substring(credentials FROM 1 FOR octet_length($1)) <> $1 ORDER BY id LIMIT $2 FOR UPDATE`,
+			WHERE substring(credentials FROM 1 FOR octet_length($1::bytea)) <> $1::bytea ORDER BY id LIMIT $2 FOR UPDATE`,
 		put: `
 			UPDATE endpoints e SET credentials = n.sealed FROM unnest($1::uuid[], $2::bytea[]) AS n (id, sealed) WHERE e.id = n.id`,
 		place: func(r sealedRow) string { return credentialsPlace(r.ID, r.Parent) },
