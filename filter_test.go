@@ -81,6 +81,7 @@ func TestFilterOnBody(t *testing.T) {
 		{"$gt with a number never passes a string", `{"a":{"$gt":1}}`, `{"a":"2"}`, "no"},
 		{"$gt with a string never passes a number", `{"a":{"$gt":"1"}}`, `{"a":2}`, "no"},
 		{"$gt on a missing key", `{"a":{"$gt":1}}`, `{}`, "no"},
+		{"$gt of an exponent that no machine holds", `{"a":{"$gt":1}}`, `{"a":10e9223372036854775807}`, "yes"},
 		{"$gte", `{"a":{"$gte":10}}`, `{"a":10.0}`, "yes"},
 		{"$lt", `{"a":{"$lt":10}}`, `{"a":9.99}`, "yes"},
 		{"$lt on a missing key", `{"a":{"$lt":10}}`, `{}`, "no"},

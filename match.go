@@ -9,7 +9,7 @@ import (
 // does not change, and may be shared.
 type Matcher struct {
 	index      typeIndex
-	candidates []*candidate
+	all        []*candidate
 	byID       map[ID]*candidate
 	byEndpoint map[ID][]*candidate
 	byOwner    map[string][]*candidate
@@ -54,7 +54,7 @@ func NewMatcher(s *Snapshot) (*Matcher, error) {
 			faults = append(faults, fmt.Errorf("subscription %s: %w", c.subscription.ID, c.fault))
 		}
 	}
-	m.index = newTypeIndex(m.candidates)
+	m.index = newTypeIndex(m.all)
 	return m, errors.Join(faults...)
 }
 
@@ -69,7 +69,7 @@ func (m *Matcher) add(s *Subscription) *candidate {
 	if c.endpoint != nil && c.endpoint.OwnerID != "" {
 		m.byOwner[c.endpoint.OwnerID] = append(m.byOwner[c.endpoint.OwnerID], c)
 	}
-	m.candidates = append(m.candidates, c)
+	m.all = append(m.all, c)
 	return c
 }
 
@@ -80,19 +80,24 @@ func (m *Matcher) Match(e Event) []Match {
 	}
 	var found []Match
 	doc := DocumentOf(e)
-	take := func(c *candidate) {
+	m.candidates(e, doc, func(c *candidate) {
 		if reason, _ := c.judge(e, doc); reason == ReasonSent {
 			found = append(found, Match{Subscription: c.subscription, Endpoint: c.endpoint})
 		}
-	}
-	if few, ok := m.addressed(e.Audience); ok {
-		for _, c := range few {
-			take(c)
-		}
-		return found
-	}
-	m.index.each(e.Type, doc, take)
+	})
 	return found
+}
+
+// candidates hands over what may match: all that does, and some that does not.
+func (m *Matcher) candidates(e Event, doc Document, take func(*candidate)) {
+	few, ok := m.addressed(e.Audience)
+	if !ok {
+		m.index.each(e.Type, doc, take)
+		return
+	}
+	for _, c := range few {
+		take(c)
+	}
 }
 
 // maxAddressed is up to how many subscriptions of an audience are judged one

@@ -37,8 +37,8 @@ func valueIndexes(groups map[string][]*candidate) map[string]*valueIndex {
 	return made
 }
 
-// each hands over what may match: all that does, and some that does not. A
-// candidate's patterns being distinct, it comes once.
+// each hands over what may match. A candidate's patterns being distinct, it
+// comes once.
 func (t typeIndex) each(eventType string, doc Document, take func(*candidate)) {
 	t.exact[eventType].each(doc, take)
 	for i := range len(eventType) - 1 {
@@ -138,7 +138,7 @@ func (x *valueIndex) each(doc Document, take func(*candidate)) {
 			continue
 		}
 		v, ok := p.path.find(part)
-		if !ok || !kindOf(v).scalar() {
+		if !ok || !kindOf(v).scalar() { // whose key would cost its whole length, and is never asked for
 			continue
 		}
 		for _, c := range p.byValues[keyOf(v)] {
