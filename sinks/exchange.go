@@ -77,9 +77,6 @@ func (x *exchange) tunnel() *tunnel {
 	return x.dialed.Load()
 }
 
-// maxStale bounds how many dead idle connections one request tries.
-const maxStale = 8
-
 // roundTrip sends a request once. Connections that turn out closed before a
 // byte was written are passed over; whatever was written is never sent again.
 func (w *Webhook) roundTrip(ctx context.Context, via *http.Transport, c call) (*http.Response, *exchange, error) {
@@ -93,7 +90,7 @@ func (w *Webhook) roundTrip(ctx context.Context, via *http.Transport, c call) (*
 			}
 			return res, x, nil
 		}
-		if ctx.Err() != nil || stale == maxStale || !x.unsent() {
+		if ctx.Err() != nil || stale == w.config.MaxIdlePerHost || !x.unsent() {
 			return nil, x, err
 		}
 	}

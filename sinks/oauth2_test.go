@@ -121,7 +121,7 @@ func TestATokenThatCannotBeHadIsAnAuthenticationFailure(t *testing.T) {
 		"redirected":                 "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n",
 		"not JSON":                   "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\noops",
 		"no token":                   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-		"a token that breaks a line": "HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n{\"access_token\": \"a\\r\\nb\"}",
+		"a token that breaks a line": "HTTP/1.1 200 OK\r\nContent-Length: 26\r\n\r\n{\"access_token\": \"a\\r\\nb\"}",
 		"too long":                   "HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + strings.Repeat(" ", 99999),
 		"cut":                        "",
 	}

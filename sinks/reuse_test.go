@@ -2,6 +2,7 @@ package sinks
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -220,4 +221,71 @@ func TestTheDeadlineHoldsWhileALargeBodyIsNotRead(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Closing ends what has no connection yet; nothing of it is charged.
+func TestCloseEndsDials(t *testing.T) {
+	asked := make(chan struct{})
+	silent := listen(t, func(conn net.Conn) {
+		if swallow(conn) {
+			close(asked)
+			hold(conn)
+		}
+	})
+	w := webhook(t, func(c *Config) { c.Proxies = []string{"http://" + silent.addr()} })
+	go func() {
+		<-asked
+		w.Close()
+	}()
+	if a, err := w.Send(t.Context(), deliveryTo("http://example.com")); !millrace.IsUnavailable(err) {
+		t.Errorf("%v (%s), want it unavailable", err, a.Outcome)
+	}
+}
+
+func TestManyDeadIdleConnectionsCostNoAttempt(t *testing.T) {
+	server, all := receiver(t, func(http.ResponseWriter, *http.Request) {})
+	one, two := newProxy(t), newProxy(t)
+	w := webhook(t, nil, one, two)
+	inParallel(32, func() { want(t, sendOK(t, w, deliveryTo(server.URL)), millrace.OutcomeSuccess) })
+	one.kill()
+	for range 32 {
+		a, err := w.Send(t.Context(), deliveryTo(server.URL))
+		for millrace.IsUnavailable(err) { // written to a tunnel that was not yet known to be dead
+			a, err = w.Send(t.Context(), deliveryTo(server.URL))
+		}
+		want(t, a, millrace.OutcomeSuccess)
+	}
+	if len(all()) != 64 {
+		t.Errorf("64 attempts were %d requests", len(all()))
+	}
+}
+
+func TestATunnelKnowsWhetherARequestWasWritten(t *testing.T) {
+	ours, theirs := net.Pipe()
+	tun := &tunnel{Conn: ours}
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		io.Copy(io.Discard, theirs)
+	}()
+	write := func(n int) error { _, err := tun.Write(make([]byte, n)); return err }
+
+	if err := write(longestAlert); err != nil || tun.writes.Load() != 0 {
+		t.Errorf("a TLS alert: %v, %d writes", err, tun.writes.Load())
+	}
+	if err := write(longestAlert + 1); err != nil || tun.writes.Load() != 1 {
+		t.Errorf("part of a request: %v, %d writes", err, tun.writes.Load())
+	}
+	ours.SetReadDeadline(time.Unix(1, 0))
+	tun.Read(make([]byte, 1))
+	if err := write(100); err != nil || tun.writes.Load() != 2 {
+		t.Errorf("after a read that took too long: %v, %d writes", err, tun.writes.Load())
+	}
+	ours.SetReadDeadline(time.Time{})
+	theirs.Close()
+	tun.Read(make([]byte, 1))
+	if err := write(100); !errors.Is(err, errEnded) || tun.writes.Load() != 2 {
+		t.Errorf("after the other side closed: %v, %d writes", err, tun.writes.Load())
+	}
+	<-drained
 }

@@ -8,6 +8,7 @@ package sinks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -81,7 +82,7 @@ func (w *Webhook) Send(ctx context.Context, r millrace.Request) (millrace.Attemp
 	if a := r.Endpoint.Authentication; a != nil && a.Type == millrace.AuthOAuth2 {
 		authorization, err := w.bearer(ctx, &r.Endpoint, c.deadline)
 		if err == nil && time.Until(c.deadline) < atLeast {
-			err = fmt.Errorf("the token for the endpoint took too long")
+			err = errors.New("the token for the endpoint took too long")
 		}
 		if ctx.Err() != nil {
 			return attempt, millrace.Unavailable(fmt.Errorf("send delivery: %w", context.Cause(ctx)))
@@ -149,6 +150,9 @@ func (w *Webhook) unanswered(ctx context.Context, s sending, x *exchange, err er
 	if ctx.Err() != nil {
 		return s.attempt, millrace.Unavailable(fmt.Errorf("send delivery: %w", context.Cause(ctx)))
 	}
+	if x.taken == nil && w.base.Err() != nil {
+		return s.attempt, millrace.Unavailable(errClosed)
+	}
 	v := x.judge(err, !time.Now().Before(s.call.deadline))
 	if v.ours == nil && (v.outcome == millrace.OutcomeReset || v.outcome == millrace.OutcomeTimeout) {
 		if t := x.tunnel(); t != nil && w.proxies.lost(w.base, t.proxy) {
@@ -161,6 +165,8 @@ func (w *Webhook) unanswered(ctx context.Context, s sending, x *exchange, err er
 	s.attempt.IP = v.peer
 	return failed(s.attempt, v.outcome, v.text), nil
 }
+
+var errClosed = errors.New("send delivery: the sink is closed")
 
 func failed(a millrace.Attempt, o millrace.Outcome, text string) millrace.Attempt {
 	a.Outcome, a.Error = o, text
