@@ -275,7 +275,7 @@ func TestPace(t *testing.T) {
 			t.Errorf("%s: an interval later it waits %s more", c.rule, wait)
 		}
 	}
-	if quiet := flushed(1, time.Millisecond).quiet(); quiet < 4*time.Millisecond || quiet > 8*time.Millisecond {
+	if quiet := flushed(1, time.Millisecond).quiet(); quiet < 7*time.Millisecond || quiet > 13*time.Millisecond {
 		t.Errorf("at 1,000 rows a second it is quiet after %s", quiet)
 	}
 }

@@ -27,10 +27,10 @@ func (p *pace) wait(now time.Time) time.Duration {
 	return p.interval - now.Sub(p.started)
 }
 
-// quiet is how long no row must have come for the waiting to end: six times
+// quiet is how long no row must have come for the waiting to end: ten times
 // the usual gap.
 func (p *pace) quiet() time.Duration {
-	gap := time.Duration(6 * float64(time.Second) / p.rate)
+	gap := time.Duration(10 * float64(time.Second) / p.rate)
 	return min(max(gap, time.Millisecond), p.interval)
 }
 

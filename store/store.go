@@ -48,7 +48,7 @@ func DefaultConfig() Config {
 		MaxReadConns:      16,
 		Writers:           2,
 		FlushRows:         512,
-		FlushInterval:     25 * time.Millisecond,
+		FlushInterval:     30 * time.Millisecond,
 		StatementTimeout:  10 * time.Second,
 		ConnectTimeout:    5 * time.Second,
 		IdempotencyWindow: 7 * 24 * time.Hour,

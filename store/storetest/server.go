@@ -176,7 +176,9 @@ func credential(dir string) (*syscall.Credential, error) {
 func binaries() (string, error) {
 	var folders []string
 	if path, err := exec.LookPath("initdb"); err == nil {
-		folders = append(folders, filepath.Dir(path))
+		if real, err := filepath.EvalSymlinks(path); err == nil { // its library is beside the real one
+			folders = append(folders, filepath.Dir(real))
+		}
 	}
 	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
 		folders = append(folders, strings.TrimSpace(string(out)))

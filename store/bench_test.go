@@ -1,0 +1,124 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/millrace-dev/millrace"
+)
+
+func (w *world) kilobyte() millrace.Event {
+	e := w.event()
+	e.Payload = bytes.Repeat([]byte(`{"key": "value"}`), 64)
+	return e
+}
+
+// BenchmarkAppend appends events of 1 KiB for 256 callers at once.
+func BenchmarkAppend(b *testing.B) {
+	w := newWorld(b)
+	var next atomic.Int64
+	b.ReportAllocs()
+	b.ResetTimer()
+	in(256, func(int) {
+		for next.Add(1) <= int64(b.N) {
+			if _, err := w.AppendEvent(context.Background(), w.kilobyte(), false); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	w.report(b)
+}
+
+// cycle takes one event through the store: appended, fanned out, claimed and
+// settled.
+func (w *world) cycle(ctx context.Context) error {
+	e, err := w.AppendEvent(ctx, w.kilobyte(), false)
+	if err != nil {
+		return err
+	}
+	made, err := w.FanOut(ctx, millrace.FanOut{Event: e, ConfigVersion: 1, Targets: targets(1)})
+	if err != nil {
+		return err
+	}
+	if mine, err := w.Claim(ctx, made[0].ID, 1, "1-0"); err != nil || !mine {
+		return fmt.Errorf("claimed %v: %w", mine, err)
+	}
+	f := attempted(made[0].ID, 1, millrace.Delivered)
+	f.Attempt.Body = []byte("ok")
+	if counted, err := w.Settle(ctx, f); err != nil || !counted {
+		return fmt.Errorf("settled %v: %w", counted, err)
+	}
+	return nil
+}
+
+// BenchmarkCycle takes events through the store for 256 callers at once.
+func BenchmarkCycle(b *testing.B) {
+	w := newWorld(b)
+	w.exec(`CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA public`)
+	before := w.statements()
+	var next atomic.Int64
+	b.ResetTimer()
+	in(256, func(int) {
+		for next.Add(1) <= int64(b.N) {
+			if err := w.cycle(context.Background()); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(w.statements()-before)/float64(b.N), "statements/event")
+	w.report(b)
+}
+
+// BenchmarkCycleAtRate takes events through the store as they come, at a
+// steady rate, for three seconds.
+func BenchmarkCycleAtRate(b *testing.B) {
+	for _, rate := range []int{50, 1000, 2000} {
+		b.Run(fmt.Sprint(rate), func(b *testing.B) {
+			w := newWorld(b)
+			w.exec(`CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA public`)
+			events := rate * 3
+			before := w.statements()
+			var all sync.WaitGroup
+			var took atomic.Int64
+			start := time.Now()
+			b.ResetTimer()
+			for i := range events {
+				<-time.After(time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))))
+				all.Go(func() {
+					began := time.Now()
+					if err := w.cycle(context.Background()); err != nil {
+						b.Error(err)
+					}
+					took.Add(int64(time.Since(began)))
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64(took.Load())/float64(events)/1e6, "ms/event")
+			b.ReportMetric(float64(w.statements()-before)/float64(events), "statements/event")
+			b.ReportMetric(0, "ns/op")
+			w.report(b)
+		})
+	}
+}
+
+// statements is how many statements this database was sent in this schema so
+// far; a schema's own tables have their own query ids.
+func (w *world) statements() int {
+	w.t.Helper()
+	return w.count(`SELECT coalesce(sum(calls), 0) FROM public.pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())`)
+}
+
+func (w *world) report(b *testing.B) {
+	for _, s := range w.Stats().Batches {
+		if s.Flushes > 0 {
+			b.Logf("%-40s %7d rows in %6d flushes: %.1f", s.Kind, s.Rows, s.Flushes, float64(s.Rows)/float64(s.Flushes))
+		}
+	}
+}
