@@ -177,13 +177,15 @@ func TestAnyOtherFailureIsUnavailableForAll(t *testing.T) {
 	}
 }
 
-func TestADeadlockIsTriedAgain(t *testing.T) {
+func TestWhatWasRolledBackForOthersSakeIsTriedAgain(t *testing.T) {
 	n := newNumbers(t, usual())
 	n.first(9)
 	n.send(1, 2)
 	n.answers <- nil
 	n.want(1, 2)
-	n.answers <- &pq.Error{Code: "40P01"}
+	n.answers <- &pq.Error{Code: "40P01"} // a deadlock
+	n.want(1, 2)
+	n.answers <- &pq.Error{Code: "23514"} // a partition was attached meanwhile
 	n.want(1, 2)
 	n.answers <- nil
 	n.callers.Wait()

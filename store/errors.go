@@ -59,6 +59,9 @@ func refusal(p *pq.Error, what string) *millrace.Error {
 // isAway tells whether PostgreSQL could not be asked, or could not do what it
 // else would: nothing is wrong with the request.
 func isAway(err error) bool {
+	if isRollback(err) {
+		return true
+	}
 	if p := pqError(err); p != nil {
 		switch p.Code.Class() {
 		case "08", "53", "57", "58", "40", "28", "3D", "XX":
@@ -77,17 +80,19 @@ func isAway(err error) bool {
 		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// isRollback tells whether PostgreSQL rolled back for the sake of others: a
-// deadlock or a serialization failure, which go away when tried again.
+// isRollback tells whether PostgreSQL rolled back for the sake of others,
+// which goes away when tried again: a deadlock, a serialization failure, or a
+// partition that was attached between the routing of a row and its insertion
+// (a check violation that names no constraint).
 func isRollback(err error) bool {
 	p := pqError(err)
-	return p != nil && (p.Code == "40001" || p.Code == "40P01")
+	return p != nil && (p.Code == "40001" || p.Code == "40P01" || p.Code == "23514" && p.Constraint == "")
 }
 
 // isRefused tells whether a statement failed for what a row holds.
 func isRefused(err error) bool {
 	p := pqError(err)
-	return p != nil && (p.Code.Class() == "22" || p.Code.Class() == "23")
+	return p != nil && (p.Code.Class() == "22" || p.Code.Class() == "23") && !isRollback(err)
 }
 
 func pqError(err error) *pq.Error {
