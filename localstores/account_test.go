@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -46,10 +47,17 @@ func TestAccountMayEnterAFolder(t *testing.T) {
 func TestStateFolder(t *testing.T) {
 	cfg := testConfig(t)
 	data := folder{path: filepath.Dir(cfg.Data)}
+	umask := syscall.Umask(0o077)
 	home, err := stateHome(data, cfg.StateDir)
+	syscall.Umask(umask)
 	if err != nil || filepath.Dir(home) != cfg.StateDir {
 		t.Fatalf("home = %s, %v", home, err)
 	}
+	t.Run("lets other users in whatever our umask", func(t *testing.T) {
+		if err := (account{uid: 4242, gid: 4242, dropped: true}).mayEnter(home); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("is found again by postgres.path", func(t *testing.T) {
 		if again, err := stateHome(data, "/elsewhere"); err != nil || again != home {
 			t.Errorf("home = %s, %v, want %s", again, err, home)

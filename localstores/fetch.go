@@ -28,11 +28,10 @@ func fetchedMajor() int {
 // and returns where it stands.
 func fetchPostgres(ctx context.Context, home string, cfg Config) (binaries, error) {
 	root := filepath.Join(home, "bin", string(fetched))
-	cfg.Logger.Info("PostgreSQL is not installed here: fetching it once, some 30 MB", "version", string(fetched), "from", cfg.Repository, "into", root)
+	cfg.Logger.Info("PostgreSQL is not installed here: fetching it once, some 15 MB", "version", string(fetched), "from", cfg.Repository, "into", root)
 	ctx, cancel := context.WithTimeout(ctx, cfg.FetchTimeout)
 	defer cancel()
 	part, cache := root+".part", filepath.Join(home, "cache")
-	defer os.RemoveAll(cache)
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
 		return binaries{}, fmt.Errorf("make a folder for the fetched PostgreSQL: %w", err)
 	}
@@ -64,20 +63,21 @@ func unpack(ctx context.Context, dir, cache string, cfg Config) error {
 		Encoding("none").Logger(io.Discard))
 	done := make(chan error, 1)
 	// The library takes no context. When ours ends first, the download is
-	// left behind, in a process that is about to give up and exit.
+	// left behind with its files, in a process that is about to exit.
 	go func() { done <- database.Start() }()
 	select {
 	case err = <-done:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	removeErr := errors.Join(os.RemoveAll(cache), os.RemoveAll(filepath.Join(dir, "pwfile")))
 	if err == nil {
 		return errors.Join(errors.New("initdb took an encoding that does not exist"), database.Stop())
 	}
 	if !strings.HasPrefix(err.Error(), "unable to init database using") {
 		return err
 	}
-	return os.RemoveAll(filepath.Join(dir, "pwfile"))
+	return removeErr
 }
 
 // openUp lets every user read what root unpacked, whatever its umask.

@@ -88,7 +88,7 @@ func stateHome(data folder, stateDir string) (string, error) {
 	if _, err := os.Stat(data.file("postgres")); err == nil {
 		return "", fmt.Errorf("data folder %s was made by an ordinary user: run millrace as that user, or choose another folder with --data", data.path)
 	}
-	if err := os.MkdirAll(stateDir, 0o755); err != nil {
+	if err := makeStateDir(stateDir); err != nil {
 		return "", fmt.Errorf("make state folder %s: %w", stateDir, err)
 	}
 	home, err := os.MkdirTemp(stateDir, "dev-")
@@ -100,6 +100,14 @@ func stateHome(data folder, stateDir string) (string, error) {
 		return "", fmt.Errorf("make a folder for PostgreSQL: %w", err)
 	}
 	return home, nil
+}
+
+// makeStateDir makes it as system folders are, whatever root's umask.
+func makeStateDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	return errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755))
 }
 
 func (p *postgres) cluster() string { return filepath.Join(p.home, "cluster") }
