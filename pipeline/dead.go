@@ -84,3 +84,16 @@ func identify(d *millrace.DeadLetter, s Stage) {
 		d.EventID = head.ID
 	}
 }
+
+// LostEvent is the dead letter of a stored event that could not be fanned out
+// by the sweep either.
+func LostEvent(e millrace.StoredEvent, cause error) millrace.DeadLetter {
+	d := millrace.DeadLetter{
+		ID: millrace.DerivedID(e.CreatedAt(), e.ID), ProjectID: e.ProjectID, Stage: "fanout", Topic: string(Persisted), Reason: "permanent",
+		Error: cause.Error(), History: []string{cause.Error()}, EventID: e.ID,
+	}
+	if msg, err := encode(e); err == nil {
+		d.Raw, d.Metadata = msg.Payload, msg.Metadata
+	}
+	return d
+}

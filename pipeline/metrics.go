@@ -63,3 +63,6 @@ func (m *Metrics) stage(name string) stageMetrics {
 }
 
 func (m *Metrics) dead(stage, reason string) { m.deads.WithLabelValues(stage, reason).Inc() }
+
+// LeftToSweep counts messages that were not added to a full or absent Redis.
+func (m *Metrics) LeftToSweep(stage string) prometheus.Counter { return m.left.WithLabelValues(stage) }

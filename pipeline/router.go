@@ -104,7 +104,7 @@ func NewRouter(stages []Stage, t Transport, a Around) (*Router, error) {
 			})
 			continue
 		}
-		out := &outlet{stage: s, next: t.Publisher, pressure: t.Pressure, left: a.Metrics.left.WithLabelValues(s.Name), logger: a.Logger, closing: closing}
+		out := &outlet{stage: s, next: t.Publisher, pressure: t.Pressure, left: a.Metrics.LeftToSweep(s.Name), logger: a.Logger, closing: closing}
 		router.AddHandler(s.Name, s.Reads, subscriber, s.Writes, out, a.wrap(s))
 	}
 	return r, nil

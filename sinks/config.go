@@ -18,14 +18,14 @@ import (
 type Config struct {
 	// Proxies are the egress addresses, http://host:port or https://host:port.
 	// A user and password in one are sent as Basic.
-	Proxies []string `yaml:"proxies" koanf:"proxies"`
+	Proxies []string `yaml:"-" koanf:"-"`
 	// Token is sent to the proxies as "Proxy-Authorization: Bearer …".
-	Token millrace.Sensitive `yaml:"token" koanf:"token"`
+	Token millrace.Sensitive `yaml:"-" koanf:"-"`
 	// CA is a file of certificates to trust for https proxies instead of the
 	// system's; Cert and Key are the files of our own certificate.
-	CA   string `yaml:"ca" koanf:"ca"`
-	Cert string `yaml:"cert" koanf:"cert"`
-	Key  string `yaml:"key" koanf:"key"`
+	CA   string `yaml:"egress_ca" koanf:"egress_ca"`
+	Cert string `yaml:"egress_cert" koanf:"egress_cert"`
+	Key  string `yaml:"egress_key" koanf:"egress_key"`
 	// ReachTimeout is how long connecting to a proxy may take.
 	ReachTimeout time.Duration `yaml:"reach_timeout" koanf:"reach_timeout"`
 	// RestAfterFailure is how long a proxy that failed is passed over.
@@ -88,7 +88,7 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var faults []error
 	if len(c.Proxies) == 0 {
-		faults = append(faults, errors.New("proxies: name at least one egress address, such as http://127.0.0.1:4750"))
+		faults = append(faults, errors.New("egress.proxies: name at least one egress address, such as http://127.0.0.1:4750"))
 	}
 	for _, raw := range c.Proxies {
 		if _, err := parseProxy(raw); err != nil {
@@ -96,7 +96,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if (c.Cert == "") != (c.Key == "") {
-		faults = append(faults, errors.New("cert, key: set both, or neither"))
+		faults = append(faults, errors.New("webhook.egress_cert, webhook.egress_key: set both, or neither"))
 	}
 	return errors.Join(append(faults, c.validateLimits())...)
 }
@@ -115,7 +115,7 @@ func (c Config) validateLimits() error {
 		{"max_tokens", c.MaxTokens, 1},
 	} {
 		if limit.value < limit.least {
-			faults = append(faults, fmt.Errorf("%s: %d is too small; the least is %d", limit.key, limit.value, limit.least))
+			faults = append(faults, fmt.Errorf("webhook.%s: %d is too small; the least is %d", limit.key, limit.value, limit.least))
 		}
 	}
 	for _, limit := range []struct {
@@ -126,7 +126,7 @@ func (c Config) validateLimits() error {
 		{"idle_timeout", c.IdleTimeout}, {"tunnel_lifetime", c.TunnelLifetime}, {"ping_after", c.PingAfter},
 	} {
 		if limit.value <= 0 {
-			faults = append(faults, fmt.Errorf("%s: %s must be more than 0s", limit.key, limit.value))
+			faults = append(faults, fmt.Errorf("webhook.%s: %s must be more than 0s", limit.key, limit.value))
 		}
 	}
 	return errors.Join(faults...)
@@ -136,7 +136,7 @@ func parseProxy(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Path != "" && u.Path != "/" {
 		// The address is not quoted: it may hold a password.
-		return nil, errors.New("proxies: each must be an address such as http://127.0.0.1:4750")
+		return nil, errors.New("egress.proxies: each must be an address such as http://127.0.0.1:4750")
 	}
 	return u, nil
 }

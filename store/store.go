@@ -18,27 +18,27 @@ import (
 type Config struct {
 	// URL is the database: a postgres:// URL or a key=value string. A
 	// search_path in it picks the schema.
-	URL millrace.Sensitive
+	URL millrace.Sensitive `koanf:"url"`
 	// Application names these connections in pg_stat_activity.
-	Application string
+	Application string `koanf:"-"`
 	// MaxReadConns bounds the pool of reads and transactions.
-	MaxReadConns int
+	MaxReadConns int `koanf:"max_read_conns"`
 	// Writers is how many connections each kind of append has for itself.
-	Writers int
+	Writers int `koanf:"writers"`
 	// FlushRows is the most rows that one statement appends.
-	FlushRows int
+	FlushRows int `koanf:"flush_rows"`
 	// FlushInterval is how long, under load only, a flush waits after the
 	// start of the one before, so that statements carry more rows.
-	FlushInterval time.Duration
+	FlushInterval time.Duration `koanf:"flush_interval"`
 	// StatementTimeout bounds each statement, by PostgreSQL itself.
-	StatementTimeout time.Duration
+	StatementTimeout time.Duration `koanf:"statement_timeout"`
 	// ConnectTimeout bounds the making of a connection.
-	ConnectTimeout time.Duration
+	ConnectTimeout time.Duration `koanf:"connect_timeout"`
 	// IdempotencyWindow is how long an idempotency key is remembered.
-	IdempotencyWindow time.Duration
+	IdempotencyWindow time.Duration `koanf:"idempotency_window"`
 	// InlinePayloadMax is the largest payload, in bytes, that travels inside
 	// a handed back delivery; larger ones travel by reference.
-	InlinePayloadMax int
+	InlinePayloadMax int `koanf:"inline_payload_max"`
 }
 
 // DefaultConfig is what a store has that sets nothing but its URL.

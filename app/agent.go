@@ -1,0 +1,168 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/handlers"
+	"github.com/millrace-dev/millrace/pipeline"
+	"github.com/millrace-dev/millrace/sinks"
+)
+
+// agent is the role that works through the topics and keeps the log in order.
+type agent struct {
+	process *process
+	webhook *sinks.Webhook
+	leader  *leader
+	router  *pipeline.Router
+	running chan error
+	loops   context.Context
+	quit    context.CancelFunc
+}
+
+func startAgent(p *process) (*agent, error) {
+	webhook, err := sinks.NewWebhook(p.config.webhook(p.version))
+	if err != nil {
+		return nil, err
+	}
+	a := &agent{process: p, webhook: webhook, leader: newLeader(p.store.Lead, p.logger)}
+	p.loop(a.leader.run)
+	p.loop(func(ctx context.Context) { a.leader.while(ctx, time.Minute, a.keepHouse) })
+	a.sweep()
+	return a, a.start()
+}
+
+// start runs the stages as configured now.
+func (a *agent) start() error {
+	p := a.process
+	clock := pipeline.NewClock(pipeline.ClockConfig{
+		Feeds: a.feeds(), Leading: a.leader.leading, Open: p.transport.Pressure.Open,
+		Concurrency: p.config.Stages.Retry.Concurrency, Logger: p.logger,
+	})
+	in := pipeline.Sources{Clock: pipeline.Source[millrace.Due]{Subscriber: clock, Decode: pipeline.DecodeJSON[millrace.Due]}}
+	stages := pick(pipeline.Stages(in, a.handlers(), p.config.Stages), "persist", "fanout", "deliver", "retry")
+	var err error
+	if a.router, err = pipeline.NewRouter(stages, p.transport, p.around); err != nil {
+		return err
+	}
+	p.metrics.agentRouter.Store(a.router)
+	a.running = make(chan error, 1)
+	go func() { a.running <- a.router.Run(context.Background()) }()
+	<-a.router.Running()
+	return nil
+}
+
+func (a *agent) handlers() pipeline.Handlers {
+	p := a.process
+	return pipeline.Handlers{
+		Persist: &handlers.Persist{Log: p.store},
+		Fanout:  p.fanout(),
+		Deliver: &handlers.Deliver{
+			Log: p.store, Configs: p.configs, Holding: p.holding, Places: NewPlaces(p.config.Stages.Deliver.MaxInFlightPerEndpoint),
+			Sink: a.webhook, Endpoints: p.store, Now: p.clock.Now, Observe: a.observe,
+		},
+		Retry: &handlers.Retry{Log: p.store},
+	}
+}
+
+// feeds are the reasons why deliveries come back, each with its pace.
+func (a *agent) feeds() []pipeline.Feed {
+	p, c := a.process, a.process.config.Stages
+	release := &handlers.Release{
+		Held: p.store, Queued: p.store, Configs: p.configs,
+		Places: c.Deliver.MaxInFlightPerEndpoint, Again: c.Retry.PollInterval, Idle: c.Retry.HeldInterval,
+	}
+	lost := &handlers.LostDeliveries{Log: p.store, Barrier: a.barrier(pipeline.Due, "deliver"), Grace: c.Retry.SweepGrace}
+	return []pipeline.Feed{
+		{Name: "due", Every: c.Retry.PollInterval, Next: p.store.DueDeliveries},
+		{Name: "released", Every: c.Retry.PollInterval, Next: release.Next},
+		{Name: "lost", Every: c.Retry.SweepInterval, Next: lost.Next},
+	}
+}
+
+func (a *agent) barrier(topic pipeline.Topic[millrace.Delivery], stage string) handlers.Barrier {
+	return pipeline.TopicBarrier{Transport: a.process.transport, Topic: string(topic), Stage: stage}
+}
+
+// sweep fans out, in line, what was lost behind `events.persisted`.
+func (a *agent) sweep() {
+	p := a.process
+	lost := &handlers.LostEvents{
+		Log: p.store, Checkpoints: p.store, Grace: p.config.Stages.Retry.SweepGrace,
+		Barrier: pipeline.TopicBarrier{Transport: p.transport, Topic: string(pipeline.Persisted), Stage: "fanout"},
+		FanOut:  a.fanOutLost,
+	}
+	p.loop(func(ctx context.Context) {
+		a.leader.while(ctx, p.config.Stages.Retry.SweepInterval, func(ctx context.Context) {
+			n, err := lost.Sweep(ctx)
+			if err != nil && ctx.Err() == nil {
+				p.logger.Warn("the sweep of lost events stopped", "error", err)
+			}
+			if n > 0 {
+				p.logger.Warn("events that Redis lost were fanned out", "events", n)
+			}
+		})
+	})
+}
+
+// fanOutLost fans one lost event out; one that cannot be becomes a dead
+// letter, so that the sweep goes on.
+func (a *agent) fanOutLost(ctx context.Context, e millrace.StoredEvent) error {
+	err := a.process.inline.FanOut(ctx, e)
+	if err == nil || millrace.IsUnavailable(err) || ctx.Err() != nil {
+		return err
+	}
+	return a.process.store.AddDeadLetter(ctx, pipeline.LostEvent(e, err))
+}
+
+// keepHouse is the janitor's round.
+func (a *agent) keepHouse(ctx context.Context) {
+	s := a.process.store
+	_, expired := s.ExpireKeys(ctx, 10_000)
+	err := errors.Join(s.MakePartitions(ctx, a.process.clock.Now(), partitionsAhead), expired, s.FindHeld(ctx))
+	if err != nil && ctx.Err() == nil {
+		a.process.logger.Warn("the janitor could not finish its round", "error", err)
+	}
+}
+
+// partitionsAhead is how many days have their partition before they come.
+const partitionsAhead = 7
+
+// observe says what became of a turn: one log line an attempt.
+func (a *agent) observe(d millrace.Delivery, f millrace.Fact) {
+	p := a.process
+	if f.Kind == millrace.FactHeld {
+		p.holding.Add(d.EndpointID)
+	}
+	p.metrics.fact(d, f)
+	if f.Attempt == nil {
+		p.logger.Info("not attempted", "delivery", d.ID, "event", d.EventID, "endpoint", d.EndpointID, "decided", f.Decided, "reason", f.Reason)
+		return
+	}
+	p.logger.Info("attempt", "delivery", d.ID, "event", d.EventID, "endpoint", d.EndpointID, "type", d.EventType, "turn", d.Turn,
+		"outcome", f.Attempt.Outcome, "status", f.Attempt.StatusCode, "ms", f.Attempt.Latency.Milliseconds(), "decided", f.Decided, "error", f.Attempt.Error)
+}
+
+// reload drains the stages and runs them again as configured now.
+func (a *agent) reload(c pipeline.Config) error {
+	if err := a.drain(); err != nil {
+		return err
+	}
+	a.process.config.Stages = c
+	return a.start()
+}
+
+func (a *agent) drain() error { return errors.Join(a.router.Close(), <-a.running) }
+
+// stop drains the stages.
+func (a *agent) stop() error {
+	err := a.drain()
+	a.webhook.Close()
+	if err != nil {
+		return fmt.Errorf("drain the agent: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/handlers"
+)
+
+// Configs keeps the projects' configuration at hand. It hears of changes by
+// broadcast and looks once a second; while PostgreSQL is away it answers with
+// what it knows.
+type Configs struct {
+	store  snapshots
+	logger *slog.Logger
+
+	mu       sync.RWMutex
+	projects map[millrace.ID]*project
+}
+
+type snapshots interface {
+	Snapshot(ctx context.Context, project millrace.ID) (*millrace.Snapshot, error)
+	ConfigVersions(ctx context.Context, projects []millrace.ID) (map[millrace.ID]int64, error)
+}
+
+// project is one project's place in the cache.
+type project struct {
+	loading sync.Mutex
+	mu      sync.RWMutex
+	config  *handlers.Config
+}
+
+// NewConfigs makes an empty cache.
+func NewConfigs(store snapshots, logger *slog.Logger) *Configs {
+	return &Configs{store: store, logger: logger, projects: map[millrace.ID]*project{}}
+}
+
+// Config is the project's configuration, at least as new as the version.
+func (c *Configs) Config(ctx context.Context, id millrace.ID, atLeast int64) (*handlers.Config, error) {
+	p := c.place(id)
+	if config := p.at(atLeast); config != nil {
+		return config, nil
+	}
+	return c.load(ctx, id, p, atLeast)
+}
+
+// Latest is the newest configuration there is.
+func (c *Configs) Latest(ctx context.Context, id millrace.ID) (*handlers.Config, error) {
+	versions, err := c.store.ConfigVersions(ctx, []millrace.ID{id})
+	if err != nil {
+		return nil, err
+	}
+	version, exists := versions[id]
+	if !exists {
+		c.forget(id)
+		return nil, millrace.Errorf(millrace.CodeNotFound, "there is no such project")
+	}
+	return c.Config(ctx, id, version)
+}
+
+// Watch looks for changes once a second, and at once for each project that
+// is heard of, until ctx ends.
+func (c *Configs) Watch(ctx context.Context, changed <-chan millrace.ID) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-changed:
+			if c.knows(id) {
+				c.note(id, func() error { _, err := c.Latest(ctx, id); return err })
+			}
+		case <-tick.C:
+			c.look(ctx)
+		}
+	}
+}
+
+func (c *Configs) look(ctx context.Context) {
+	ids := c.known()
+	if len(ids) == 0 {
+		return
+	}
+	versions, err := c.store.ConfigVersions(ctx, ids)
+	if err != nil {
+		c.logger.Debug("the projects' versions could not be read", "error", err)
+		return
+	}
+	for _, id := range ids {
+		version, exists := versions[id]
+		if !exists {
+			c.forget(id)
+			continue
+		}
+		c.note(id, func() error { _, err := c.Config(ctx, id, version); return err })
+	}
+}
+
+func (c *Configs) note(id millrace.ID, load func() error) {
+	var gone *millrace.Error
+	if err := load(); err != nil && !errors.As(err, &gone) {
+		c.logger.Warn("a project's configuration could not be loaded", "project", id, "error", err)
+	}
+}
+
+// load reads a project from the store, once for all who wait for it.
+func (c *Configs) load(ctx context.Context, id millrace.ID, p *project, atLeast int64) (*handlers.Config, error) {
+	p.loading.Lock()
+	defer p.loading.Unlock()
+	if config := p.at(atLeast); config != nil {
+		return config, nil
+	}
+	snapshot, err := c.store.Snapshot(ctx, id)
+	if err != nil {
+		if millrace.CodeOf(err) == millrace.CodeNotFound {
+			c.forget(id)
+		}
+		return nil, err
+	}
+	matcher, err := millrace.NewMatcher(snapshot)
+	if err != nil {
+		c.logger.Warn("a subscription's filter cannot be used; it matches nothing", "project", id, "error", err)
+	}
+	config := &handlers.Config{Snapshot: snapshot, Matcher: matcher}
+	p.mu.Lock()
+	p.config = config
+	p.mu.Unlock()
+	return config, nil
+}
+
+func (p *project) at(atLeast int64) *handlers.Config {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.config == nil || p.config.Project.ConfigVersion < atLeast {
+		return nil
+	}
+	return p.config
+}
+
+func (c *Configs) place(id millrace.ID) *project {
+	c.mu.RLock()
+	p, ok := c.projects[id]
+	c.mu.RUnlock()
+	if ok {
+		return p
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, ok = c.projects[id]; !ok {
+		p = &project{}
+		c.projects[id] = p
+	}
+	return p
+}
+
+func (c *Configs) knows(id millrace.ID) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, ok := c.projects[id]
+	return ok
+}
+
+func (c *Configs) known() []millrace.ID {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	ids := make([]millrace.ID, 0, len(c.projects))
+	for id := range c.projects {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func (c *Configs) forget(id millrace.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.projects, id)
+}

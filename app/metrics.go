@@ -1,0 +1,129 @@
+package app
+
+import (
+	"context"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/pipeline"
+	"github.com/millrace-dev/millrace/pipeline/streams"
+)
+
+// metrics are the figures of DESIGN 6, all from memory; the lag of the topics
+// is read from Redis when somebody asks.
+type metrics struct {
+	process     *process
+	pipeline    *pipeline.Metrics
+	agentRouter atomic.Pointer[pipeline.Router]
+
+	requests *prometheus.HistogramVec
+	attempts *prometheus.CounterVec
+	facts    *prometheus.CounterVec
+	seconds  prometheus.Histogram
+	first    prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer, p *process) *metrics {
+	m := &metrics{
+		process:  p,
+		pipeline: pipeline.NewMetrics(r),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "millrace_http_request_seconds", Help: "Time to answer a request, by route and status.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 12)}, []string{"route", "status"}),
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_attempts_total", Help: "Attempts at deliveries, by outcome."}, []string{"outcome"}),
+		facts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_facts_total", Help: "Facts written by deliver, by what they decided and whether they counted."}, []string{"kind", "decided", "counted"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "millrace_attempt_seconds", Help: "Time an attempt took.", Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 13)}),
+		first: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "millrace_accepted_to_attempted_seconds", Help: "Time from an event's acceptance to the end of the first attempt at a delivery of it.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 15)}),
+	}
+	for _, o := range millrace.Outcomes {
+		m.attempts.WithLabelValues(string(o))
+	}
+	r.MustRegister(m.requests, m.attempts, m.facts, m.seconds, m.first, topicCollector{m})
+	return m
+}
+
+func (m *metrics) request(route string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+func (m *metrics) fact(d millrace.Delivery, f millrace.Fact) {
+	m.facts.WithLabelValues(string(f.Kind), string(f.Decided), strconv.FormatBool(f.Counted)).Inc()
+	if f.Attempt == nil {
+		return
+	}
+	m.attempts.WithLabelValues(string(f.Attempt.Outcome)).Inc()
+	m.seconds.Observe(f.Attempt.Latency.Seconds())
+	if d.Turn == 1 && d.ReplayID == (millrace.ID{}) {
+		m.first.Observe(f.At.Sub(millrace.TimeOf(d.EventID)).Seconds())
+	}
+}
+
+// topicCollector reads what the transport and the store count.
+type topicCollector struct{ *metrics }
+
+var (
+	lagDesc       = prometheus.NewDesc("millrace_topic_lag", "Messages of a topic that no consumer has read yet.", []string{"topic", "lane"}, nil)
+	pendingDesc   = prometheus.NewDesc("millrace_topic_pending", "Messages of a topic that are read and not acknowledged.", []string{"topic", "lane"}, nil)
+	redeliverDesc = prometheus.NewDesc("millrace_stage_redeliveries_total", "Messages delivered to a stage again.", []string{"stage"}, nil)
+	takeoverDesc  = prometheus.NewDesc("millrace_stage_takeovers_total", "Messages taken over from a consumer that died.", []string{"stage"}, nil)
+	flushDesc     = prometheus.NewDesc("millrace_store_flushes_total", "Statements of group commits, by kind of append.", []string{"append"}, nil)
+	rowsDesc      = prometheus.NewDesc("millrace_store_rows_total", "Rows of group commits, by kind of append; by flushes it is the batch size.", []string{"append"}, nil)
+	holdingDesc   = prometheus.NewDesc("millrace_held_endpoints", "Endpoints that hold deliveries.", nil, nil)
+	memoryDesc    = prometheus.NewDesc("millrace_redis_memory_used", "Share of Redis' maxmemory in use; above 1: it does not answer.", nil, nil)
+)
+
+// Describe names the metrics.
+func (c topicCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{lagDesc, pendingDesc, redeliverDesc, takeoverDesc, flushDesc, rowsDesc, holdingDesc, memoryDesc} {
+		to <- d
+	}
+}
+
+// Collect reads them.
+func (c topicCollector) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	gauge(holdingDesc, float64(len(*c.process.holding.now.Load())))
+	gauge(memoryDesc, c.process.transport.Pressure.Used())
+	for _, b := range c.process.store.Stats().Batches {
+		count(flushDesc, float64(b.Flushes), b.Kind)
+		count(rowsDesc, float64(b.Rows), b.Kind)
+	}
+	router := c.agentRouter.Load()
+	if router == nil {
+		return
+	}
+	for stage, s := range router.Stats() {
+		count(redeliverDesc, float64(s.Redeliveries), stage)
+		count(takeoverDesc, float64(s.Takeovers), stage)
+	}
+	c.backlogs(gauge)
+}
+
+func (c topicCollector) backlogs(gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	for topic, stage := range map[string]string{string(pipeline.Ingested): "persist", string(pipeline.Persisted): "fanout", string(pipeline.Due): "deliver"} {
+		backlog, err := streams.Lag(ctx, c.process.redis, c.process.config.Streams.Prefix, topic, pipeline.Group(stage))
+		if err != nil {
+			continue
+		}
+		for lane, b := range map[string]streams.LaneBacklog{"live": backlog.Live, "bulk": backlog.Bulk} {
+			gauge(lagDesc, float64(b.Lag), topic, lane)
+			gauge(pendingDesc, float64(b.Pending), topic, lane)
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+
+	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/handlers"
+	"github.com/millrace-dev/millrace/pipeline"
+	"github.com/millrace-dev/millrace/pipeline/streams"
+	"github.com/millrace-dev/millrace/store"
+)
+
+// process is what the roles of one process share.
+type process struct {
+	config    Config
+	version   string
+	logger    *slog.Logger
+	registry  *prometheus.Registry
+	store     *store.Store
+	redis     redis.UniversalClient
+	clock     *Clock
+	configs   *Configs
+	holding   *Holding
+	changes   *changes
+	publisher *streams.Publisher
+	transport pipeline.Transport
+	around    pipeline.Around
+	inline    pipeline.Inline
+	metrics   *metrics
+
+	// loops are this process's own; they end with quit.
+	loops sync.WaitGroup
+	life  context.Context
+	quit  context.CancelFunc
+	ends  []func() // what close does, last first
+	fail  chan error
+}
+
+// newProcess reaches the stores and refuses what cannot work with them.
+func newProcess(ctx context.Context, c Config, o Options) (*process, error) {
+	p := &process{config: c, version: o.Version, logger: o.Logger, registry: prometheus.NewRegistry(), fail: make(chan error, 8)}
+	p.life, p.quit = context.WithCancel(context.Background())
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if !o.Server && !o.Agent {
+		return p, nil
+	}
+	if err := errors.Join(p.openStore(ctx), p.openRedis(ctx)); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	if err := p.wire(ctx, o); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+func (p *process) openStore(ctx context.Context) error {
+	ring, err := p.config.Secrets.ring()
+	if err != nil {
+		return err
+	}
+	if p.store, err = store.Open(ctx, p.config.Postgres, ring); err != nil {
+		return err
+	}
+	p.ends = append(p.ends, func() { _ = p.store.Close() })
+	granted, err := p.store.GrantedConnections(ctx)
+	if err != nil {
+		return err
+	}
+	if need := p.config.Postgres.Connections(); need > granted {
+		return fmt.Errorf("postgres: this process may open %d connections (max_read_conns, and writers for each kind of append), PostgreSQL grants %d in all; lower them or raise its max_connections", need, granted)
+	}
+	p.clock, err = NewClock(ctx, p.store.Now)
+	return err
+}
+
+func (p *process) openRedis(ctx context.Context) error {
+	var err error
+	if p.redis, err = openRedis(ctx, p.config.Redis); err != nil {
+		return err
+	}
+	p.ends = append(p.ends, func() { _ = p.redis.Close() })
+	return nil
+}
+
+func (p *process) wire(ctx context.Context, o Options) error {
+	var err error
+	if p.changes, err = newChanges(p.config.Redis, p.redis, p.config.Streams.Prefix); err != nil {
+		return err
+	}
+	p.publisher, err = streams.NewPublisher(p.redis, streams.PublisherConfig{Prefix: p.config.Streams.Prefix, Timeout: p.config.Streams.PublishTimeout})
+	if err != nil {
+		return err
+	}
+	p.ends = append(p.ends, func() { _ = p.publisher.Close() })
+	tracer, endTraces, err := newTracer(ctx, p.config.Tracing, p.version)
+	if err != nil {
+		return err
+	}
+	p.ends = append(p.ends, func() { _ = endTraces(context.Background()) })
+	p.configs = NewConfigs(p.store, p.logger)
+	p.holding = NewHolding(p.store, p.logger)
+	p.metrics = newMetrics(p.registry, p)
+	p.transport = pipeline.Transport{
+		Client: p.redis, Publisher: p.publisher, Pressure: pipeline.NewPressure(p.redis, p.config.Stages.Ingest.PersistAt),
+		Consumer: consumer(), Config: p.config.Streams,
+	}
+	p.around = pipeline.Around{Metrics: p.metrics.pipeline, Tracer: tracer, Dead: p.store, Logger: p.logger, Now: p.clock.Now}
+	p.inline = pipeline.Inline{
+		Persist: &handlers.Persist{Log: p.store}, Fanout: p.fanout(), Publisher: p.publisher, Pressure: p.transport.Pressure,
+		Left: p.metrics.pipeline.LeftToSweep("inline"),
+	}
+	p.watch()
+	return nil
+}
+
+func (p *process) fanout() *handlers.Fanout {
+	return &handlers.Fanout{Log: p.store, Configs: p.configs, Holding: p.holding}
+}
+
+// watch starts the loops that every process with stores has.
+func (p *process) watch() {
+	heard := make(chan millrace.ID, 64)
+	p.store.OnChange = func(project millrace.ID) {
+		select {
+		case heard <- project:
+		default: // the look once a second finds it
+		}
+		p.changes.tell(project)
+	}
+	p.loop(func(ctx context.Context) { p.configs.Watch(ctx, heard) })
+	p.loop(func(ctx context.Context) {
+		for ctx.Err() == nil {
+			if err := p.changes.hear(ctx, heard); err != nil {
+				p.logger.Debug("changes are not heard of", "error", err)
+			}
+			wait(ctx, time.Second)
+		}
+	})
+	p.loop(p.holding.Watch)
+	p.loop(p.transport.Pressure.Watch)
+	p.loop(func(ctx context.Context) { p.clock.Watch(ctx, p.logger) })
+}
+
+// loop runs work that ends with the process.
+func (p *process) loop(work func(ctx context.Context)) {
+	p.loops.Go(func() { work(p.life) })
+}
+
+// ready tells whether the stores answer.
+func (p *process) ready(ctx context.Context) error {
+	if p.store == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	err := p.store.Ping(ctx)
+	if e := p.redis.Ping(ctx).Err(); e != nil {
+		err = errors.Join(err, fmt.Errorf("ping Redis: %w", e))
+	}
+	return err
+}
+
+// close ends the loops and closes the stores, in the reverse order of their
+// opening.
+func (p *process) close() error {
+	p.quit()
+	var err error
+	if p.changes != nil {
+		err = p.changes.close()
+	}
+	p.loops.Wait()
+	for i := len(p.ends) - 1; i >= 0; i-- {
+		p.ends[i]()
+	}
+	return err
+}
+
+// consumer names this process among the consumers of a group.
+func consumer() string {
+	host, _ := os.Hostname()
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}

@@ -1,0 +1,122 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill-redisstream/pkg/redisstream"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/redis/go-redis/v9"
+
+	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/pipeline/streams"
+)
+
+// options reads the URL into go-redis' universal options.
+func (c RedisConfig) options() (*redis.UniversalOptions, error) {
+	u, err := url.Parse(c.URL.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("redis.url: %w", err)
+	}
+	o := &redis.UniversalOptions{
+		MasterName: c.SentinelMaster, PoolSize: c.Pool, DialTimeout: 2 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
+	}
+	if u.Scheme == "unix" {
+		o.Addrs = []string{u.Path}
+	} else {
+		o.Addrs = strings.Split(u.Host, ",")
+	}
+	o.Username = u.User.Username()
+	o.Password, _ = u.User.Password()
+	if db := strings.Trim(u.Path, "/"); db != "" && u.Scheme != "unix" {
+		if o.DB, err = strconv.Atoi(db); err != nil {
+			return nil, fmt.Errorf("redis.url: %q is no database number", db)
+		}
+	}
+	if u.Scheme == "rediss" {
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	return o, nil
+}
+
+// openRedis connects and refuses a Redis that may evict what is queued.
+func openRedis(ctx context.Context, c RedisConfig) (redis.UniversalClient, error) {
+	o, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	client := redis.NewUniversalClient(o)
+	if err := client.Ping(ctx).Err(); err != nil {
+		_ = client.Close()
+		return nil, fmt.Errorf("redis.url: Redis does not answer at %s: %w", strings.Join(o.Addrs, ","), err)
+	}
+	policy, known, err := streams.EvictionPolicy(ctx, client)
+	if err == nil && known && policy != "noeviction" {
+		_ = client.Close()
+		return nil, fmt.Errorf("Redis may evict what is queued: its maxmemory-policy is %s; set it to noeviction", policy)
+	}
+	return client, nil
+}
+
+// changes tells every process of changed projects. It is a small broadcast
+// for the sake of speed: what it misses is found within a second.
+type changes struct {
+	topic      string
+	publisher  *redisstream.Publisher
+	subscriber *redisstream.Subscriber
+	reader     redis.UniversalClient
+}
+
+func newChanges(c RedisConfig, client redis.UniversalClient, prefix string) (*changes, error) {
+	o, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	o.PoolSize = 2
+	b := &changes{topic: prefix + "config.changed", reader: redis.NewUniversalClient(o)}
+	b.publisher, err = redisstream.NewPublisher(redisstream.PublisherConfig{Client: client, Maxlens: map[string]int64{b.topic: 1000}}, watermill.NopLogger{})
+	if err != nil {
+		return nil, fmt.Errorf("broadcast changes: %w", err)
+	}
+	b.subscriber, err = redisstream.NewSubscriber(redisstream.SubscriberConfig{Client: b.reader}, watermill.NopLogger{})
+	if err != nil {
+		return nil, fmt.Errorf("hear of changes: %w", err)
+	}
+	return b, nil
+}
+
+// tell broadcasts a changed project; a failure costs a second, no more.
+func (b *changes) tell(project millrace.ID) {
+	_ = b.publisher.Publish(b.topic, message.NewMessage(watermill.NewUUID(), project[:]))
+}
+
+// hear passes on what others changed until ctx ends.
+func (b *changes) hear(ctx context.Context, to chan<- millrace.ID) error {
+	msgs, err := b.subscriber.Subscribe(ctx, b.topic)
+	if err != nil {
+		return err
+	}
+	for msg := range msgs {
+		var id millrace.ID
+		copy(id[:], msg.Payload)
+		select {
+		case to <- id:
+		case <-ctx.Done():
+		}
+		msg.Ack()
+	}
+	return nil
+}
+
+// close ends the subscription with its own client, whose blocking read knows
+// no context.
+func (b *changes) close() error {
+	_ = b.reader.Close()
+	return b.subscriber.Close()
+}

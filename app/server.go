@@ -1,0 +1,191 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/egress"
+	"github.com/millrace-dev/millrace/handlers"
+	"github.com/millrace-dev/millrace/httpapi"
+	"github.com/millrace-dev/millrace/pipeline"
+	"github.com/millrace-dev/millrace/sources"
+)
+
+// server is the role that takes events in and serves the API.
+type server struct {
+	process *process
+	http    *http.Server
+	address string
+	router  *pipeline.Router
+	source  *sources.HTTP
+	running chan error
+}
+
+// startServer listens first, so that a taken port is the first thing said.
+func startServer(p *process) (*server, error) {
+	listener, err := net.Listen("tcp", p.config.Server.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("server.listen: %w", err)
+	}
+	s := &server{process: p, address: listener.Addr().String(), running: make(chan error, 1)}
+	if err := s.build(); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	go func() { s.running <- s.router.Run(context.Background()) }()
+	<-s.router.Running()
+	go func() {
+		if err := s.serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			p.fail <- fmt.Errorf("serve the API: %w", err)
+		}
+	}()
+	return s, nil
+}
+
+func (s *server) build() error {
+	p := s.process
+	c := p.config.Stages.Ingest
+	s.source = sources.NewHTTP(sources.HTTPConfig{Concurrency: c.Concurrency, Patience: c.Patience})
+	ingest := &handlers.Ingest{
+		Log: p.store, Configs: p.configs, Queue: p.transport.Pressure, MaxBytes: c.MaxBytes, Ack: c.Ack, Now: p.clock.Now,
+	}
+	in := pipeline.Sources{Submissions: pipeline.Source[millrace.Submission]{Subscriber: s.source, Decode: sources.Submission}}
+	stages := pick(pipeline.Stages(in, pipeline.Handlers{Ingest: ingest}, p.config.Stages), "ingest")
+	var err error
+	if s.router, err = pipeline.NewRouter(stages, p.transport, p.around); err != nil {
+		return err
+	}
+	api, err := s.api()
+	if err != nil {
+		return err
+	}
+	s.http = hardened(p.config.Server, api.Handler(), p.logger)
+	return nil
+}
+
+func (s *server) api() (*httpapi.Server, error) {
+	p := s.process
+	policy, err := egress.NewPolicy(p.config.Egress.Config)
+	if err != nil {
+		return nil, err
+	}
+	c := httpapi.DefaultConfig()
+	c.MaxEventBytes = p.config.Stages.Ingest.MaxBytes
+	return httpapi.New(c, httpapi.Deps{
+		Authenticate: p.store.Authenticate, Submitter: s.source,
+		Projects: p.store, Keys: p.store, Endpoints: p.store, Subscriptions: p.store, Events: p.store, Deliveries: p.store,
+		DeadLetters: p.store, Facts: p.store,
+		Replayer: replayer{p}, Redriver: redriver{p},
+		CheckURL: policy.CheckURL, Ready: p.ready,
+		Metrics: promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}), Observe: p.metrics.request, Log: p.logger, Now: p.clock.Now,
+	})
+}
+
+// hardened bounds what a client may cost.
+func hardened(c ServerConfig, h http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: c.ReadHeaderTimeout, ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout, IdleTimeout: c.IdleTimeout,
+		MaxHeaderBytes: c.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+}
+
+func (s *server) serve(l net.Listener) error {
+	if c := s.process.config.Server; c.TLSCert != "" {
+		return s.http.ServeTLS(l, c.TLSCert, c.TLSKey)
+	}
+	return s.http.Serve(l)
+}
+
+// stop lets the requests under way finish, and then the ingest stage.
+func (s *server) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.process.config.Server.ShutdownTimeout)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	return errors.Join(err, s.router.Close(), <-s.running)
+}
+
+// url is where clients on this machine reach the API.
+func (s *server) url() string {
+	scheme := "http"
+	if s.process.config.Server.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + s.address
+}
+
+// replayer fans a stored event out once more, in line, under a replay's id.
+type replayer struct{ *process }
+
+func (r replayer) Replay(ctx context.Context, project, event millrace.ID) (millrace.StoredEvent, error) {
+	e, err := r.store.ReplayEvent(ctx, project, event)
+	if err != nil {
+		return e, err
+	}
+	return e, r.inline.FanOut(ctx, e)
+}
+
+// redriver does a dead letter's work again: a delivery is resent, an event
+// passes its stages in line.
+type redriver struct{ *process }
+
+func (r redriver) Redrive(ctx context.Context, d millrace.DeadLetter) error {
+	if d.DeliveryID != (millrace.ID{}) {
+		_, err := r.store.Resend(ctx, d.ProjectID, d.DeliveryID)
+		return err
+	}
+	return r.inline.Redrive(ctx, d)
+}
+
+// pick takes the stages of one role.
+func pick(stages []pipeline.Stage, names ...string) []pipeline.Stage {
+	var picked []pipeline.Stage
+	for _, s := range stages {
+		for _, name := range names {
+			if s.Name == name {
+				picked = append(picked, s)
+			}
+		}
+	}
+	return picked
+}
+
+// admin serves metrics and health on an address of its own.
+func startAdmin(p *process) (func() error, error) {
+	if p.config.Metrics.Listen == "" {
+		return func() error { return nil }, nil
+	}
+	listener, err := net.Listen("tcp", p.config.Metrics.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("metrics.listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := p.ready(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ready\n"))
+	})
+	admin := hardened(DefaultConfig().Server, mux, p.logger)
+	go func() {
+		if err := admin.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			p.fail <- fmt.Errorf("serve the metrics: %w", err)
+		}
+	}()
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return admin.Shutdown(ctx)
+	}, nil
+}
