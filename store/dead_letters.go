@@ -138,7 +138,7 @@ func (s *Store) DeadLetter(ctx context.Context, project millrace.ID, instance bo
 
 // SettleDeadLetter notes that a dead letter was redriven or discarded. One
 // that was settled before is a conflict. Redriving one of a delivery resends
-// the delivery, in the same transaction.
+// the delivery, if it is dead still, in the same transaction.
 func (s *Store) SettleDeadLetter(ctx context.Context, id millrace.ID, how string) error {
 	return s.tx(ctx, func(tx *sqlx.Tx) error {
 		var row deadLetterRow
@@ -151,7 +151,10 @@ func (s *Store) SettleDeadLetter(ctx context.Context, id millrace.ID, how string
 		if how != "redriven" || !row.DeliveryID.Valid || !row.ProjectID.Valid {
 			return nil
 		}
-		_, err = resend(ctx, tx, row.ProjectID.V, row.DeliveryID.V)
+		_, err = resend(ctx, tx, row.ProjectID.V, row.DeliveryID.V, millrace.Dead)
+		if millrace.CodeOf(err) == millrace.CodeNotFound { // resent before, or gone
+			return nil
+		}
 		return err
 	})
 }

@@ -66,6 +66,19 @@ func TestADeadLetterKillsItsDeliveryAndRedrivingResendsIt(t *testing.T) {
 	}
 }
 
+func TestRedrivingADeliveryThatWasResentDoesNotResendItTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	delivery := w.delivery().ID
+	d := millrace.DeadLetter{ID: newID(), ProjectID: w.project, DeliveryID: delivery, Stage: "deliver"}
+	noError(t, w.AddDeadLetter(t.Context(), d))
+	must[millrace.DeliveryRecord](t)(w.Resend(t.Context(), w.project, delivery))
+	noError(t, w.SettleDeadLetter(t.Context(), d.ID, "redriven"))
+	if r := w.record(delivery); r.Turn != 2 || r.Facts != 2 {
+		t.Errorf("it reads turn %d with %d facts", r.Turn, r.Facts)
+	}
+}
+
 func TestADeadLetterOfAFinalDeliveryChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

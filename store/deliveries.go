@@ -74,23 +74,25 @@ func readDelivery(ctx context.Context, from sqlx.QueryerContext, project, delive
 // Resend makes a delivery wait to be sent at once, whatever its state, with
 // all of its tries again. An answer to an earlier try counts no more.
 func (s *Store) Resend(ctx context.Context, project, delivery millrace.ID) (millrace.DeliveryRecord, error) {
-	return resend(ctx, s.reads, project, delivery)
+	return resend(ctx, s.reads, project, delivery, "")
 }
 
-func resend(ctx context.Context, in sqlx.QueryerContext, project, delivery millrace.ID) (millrace.DeliveryRecord, error) {
+// resend resends a delivery if it is in the state, or in any where that is
+// empty; one in another is not found.
+func resend(ctx context.Context, in sqlx.QueryerContext, project, delivery millrace.ID, only millrace.Status) (millrace.DeliveryRecord, error) {
 	var row deliveryRow
 	err := sqlx.GetContext(ctx, in, &row, `
 		WITH d AS (
 			UPDATE deliveries SET
 				status = 'waiting', turn = turn + 1, resent_turn = turn + 1, claimed_by = NULL, updated_at = now(),
 				attempts = 0, facts = facts + 1, next_attempt_at = NULL, held_for = NULL
-			WHERE id = $1 AND project_id = $2
+			WHERE id = $1 AND project_id = $2 AND ($4 = '' OR status = $4)
 			RETURNING *
 		), noted AS (
 			INSERT INTO facts (delivery_id, id, turn, kind, at, decided, counted, number)
 			SELECT id, $3, turn, 'resent', now(), 'waiting', true, facts FROM d
 		)
-		SELECT `+deliveryColumns+` FROM d`, delivery, project, millrace.NewID(time.Now()))
+		SELECT `+deliveryColumns+` FROM d`, delivery, project, millrace.NewID(time.Now()), only)
 	if errors.Is(err, sql.ErrNoRows) {
 		return millrace.DeliveryRecord{}, millrace.NotFound("delivery")
 	}
