@@ -55,10 +55,12 @@ func newProcess(ctx context.Context, c Config, o Options) (*process, error) {
 		return p, nil
 	}
 	if err := errors.Join(p.openStore(ctx), p.openRedis(ctx)); err != nil {
-		return nil, errors.Join(err, p.close())
+		p.close()
+		return nil, err
 	}
 	if err := p.wire(ctx, o); err != nil {
-		return nil, errors.Join(err, p.close())
+		p.close()
+		return nil, err
 	}
 	return p, nil
 }
@@ -172,17 +174,15 @@ func (p *process) ready(ctx context.Context) error {
 
 // close ends the loops and closes the stores, in the reverse order of their
 // opening.
-func (p *process) close() error {
+func (p *process) close() {
 	p.quit()
-	var err error
 	if p.changes != nil {
-		err = p.changes.close()
+		p.changes.close()
 	}
 	p.loops.Wait()
 	for i := len(p.ends) - 1; i >= 0; i-- {
 		p.ends[i]()
 	}
-	return err
 }
 
 // consumer names this process among the consumers of a group.

@@ -116,7 +116,7 @@ func (b *changes) hear(ctx context.Context, to chan<- millrace.ID) error {
 
 // close ends the subscription with its own client, whose blocking read knows
 // no context.
-func (b *changes) close() error {
+func (b *changes) close() {
 	_ = b.reader.Close()
-	return b.subscriber.Close()
+	_ = b.subscriber.Close() // it closes the client once more, in vain
 }

@@ -53,7 +53,9 @@ func Run(ctx context.Context, c Config, o Options) error {
 		}
 		err = roles.wait(ctx, o.Reload, proxy.failed)
 	}
-	return errors.Join(err, roles.stop(), p.close(), proxy.stop())
+	err = errors.Join(err, roles.stop())
+	p.close()
+	return errors.Join(err, proxy.stop())
 }
 
 // roles are the roles of one process that have stores.
