@@ -286,7 +286,7 @@ func TestConfigFaultsAreSaidAllAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, key := range []string{"proxies:", "cert, key:", "max_idle:", "idle_timeout:", "max_header_bytes:"} {
+	for _, key := range []string{"proxies:", "webhook.egress_cert, webhook.egress_key:", "max_idle:", "idle_timeout:", "max_header_bytes:"} {
 		if !strings.Contains(err.Error(), key) {
 			t.Errorf("%s is not named in: %v", key, err)
 		}
