@@ -48,6 +48,26 @@ func TestAnOldIdStoredNowIsSwept(t *testing.T) {
 	}
 }
 
+func TestALongLogIsSweptInPages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	last := w.appended()
+	// 45,000 events that were fanned out, most of them before the last one.
+	w.exec(`
+		WITH made AS (
+			INSERT INTO events (id, project_id, type, payload, config_version, stored_at)
+			SELECT ($1::text || lpad(to_hex(i), 12, '0'))::uuid, $2, 'x', '', 1, now() - i * interval '1 ms' FROM generate_series(1, 45000) i
+			RETURNING id
+		)
+		INSERT INTO matches (event_id, replay_id, matched, config_version) SELECT id, $3, 0, 1 FROM made`,
+		newID().String()[:24], w.project, millrace.ID{})
+	now := must[time.Time](t)(w.Now(t.Context()))
+	found := must[[]millrace.StoredEvent](t)(w.UnmatchedEvents(t.Context(), now.Add(-time.Hour), now.Add(time.Second), 10))
+	if len(found) != 1 || found[0].ID != last.ID {
+		t.Errorf("found %+v, want %s", found, last.ID)
+	}
+}
+
 func TestACheckpointNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
