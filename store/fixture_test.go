@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,21 @@ func newWorld(t testing.TB, change ...func(*store.Config)) *world {
 }
 
 func newID() millrace.ID { return millrace.NewID(time.Now()) }
+
+// lastEvent is the millisecond of the last event's id in this process.
+var lastEvent atomic.Int64
+
+// nextEventID makes ids that sort in the order of their making, which those of one
+// millisecond do not.
+func nextEventID() millrace.ID {
+	for {
+		last := lastEvent.Load()
+		next := max(time.Now().UnixMilli(), last+1)
+		if lastEvent.CompareAndSwap(last, next) {
+			return millrace.NewID(time.UnixMilli(next))
+		}
+	}
+}
 
 func (w *world) newProject() millrace.ID {
 	w.t.Helper()
@@ -82,7 +98,7 @@ func wantCode(t testing.TB, err error, code millrace.Code) {
 
 func (w *world) event() millrace.Event {
 	return millrace.Event{
-		ID: newID(), ProjectID: w.project, Type: "order.paid", Headers: map[string]string{"X-Tenant": "a"}, Payload: []byte(`{"n": 1}`),
+		ID: nextEventID(), ProjectID: w.project, Type: "order.paid", Headers: map[string]string{"X-Tenant": "a"}, Payload: []byte(`{"n": 1}`),
 	}
 }
 
