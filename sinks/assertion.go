@@ -73,6 +73,7 @@ func either(a, b string) string {
 // number is a base64url big-endian integer of a JWK.
 type number []byte
 
+// UnmarshalJSON implements json.Unmarshaler.
 func (n *number) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {

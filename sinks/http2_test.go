@@ -1,11 +1,17 @@
 package sinks
 
 import (
+	"crypto/tls"
+	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/millrace-dev/millrace"
 )
@@ -91,5 +97,64 @@ func TestHTTP2IsOnlySpokenWhereItIsOn(t *testing.T) {
 	want(t, sendOK(t, w, r), millrace.OutcomeSuccess)
 	if got := all()[0].Proto; got != "HTTP/1.1" {
 		t.Errorf("it was sent by %s", got)
+	}
+}
+
+// A stream that is refused may be sent again by the letter of RFC 9113; but
+// then one attempt would be two requests.
+func TestARefusedStreamIsAnAttempt(t *testing.T) {
+	ca := newAuthority(t)
+	serving, err := tls.X509KeyPair(pair(ca.issue(t, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := &tls.Config{Certificates: []tls.Certificate{serving}, NextProtos: []string{"h2"}}
+	var requests atomic.Int32
+	l := listen(t, func(conn net.Conn) { refuseStreams(tls.Server(conn, conf), &requests) })
+	w := webhook(t, nil, newProxy(t))
+	r := deliveryTo("https://" + l.addr())
+	r.Endpoint.CACert = ca.pem()
+	for i := range int32(3) {
+		want(t, sendOK(t, w, r), millrace.OutcomeReset)
+		if n := requests.Load(); n != i+1 {
+			t.Fatalf("%d attempts were %d requests", i+1, n)
+		}
+	}
+}
+
+// refuseStreams reads every request whole and refuses it.
+func refuseStreams(conn net.Conn, requests *atomic.Int32) {
+	defer conn.Close()
+	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
+		return
+	}
+	framer := http2.NewFramer(conn, conn)
+	if framer.WriteSettings() != nil {
+		return
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return
+		}
+		head := frame.Header()
+		if s, ok := frame.(*http2.SettingsFrame); ok && !s.IsAck() {
+			framer.WriteSettingsAck()
+		}
+		if head.Type == http2.FrameData && head.Flags.Has(http2.FlagDataEndStream) {
+			requests.Add(1)
+			framer.WriteRSTStream(head.StreamID, http2.ErrCodeRefusedStream)
+		}
+	}
+}
+
+func TestAnHTTP2RequestIsUnsentUntilItsHeadersAre(t *testing.T) {
+	x := &exchange{taken: &tunnel{h2: true}, used: true}
+	if !x.unsent() {
+		t.Error("before its headers were written it counts as sent")
+	}
+	x.headersWritten()
+	if x.unsent() {
+		t.Error("after its headers were written it counts as unsent")
 	}
 }

@@ -155,6 +155,14 @@ func TestATokenThatCannotBeHadIsAnAuthenticationFailure(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 	})
+	t.Run("too late for the delivery", func(t *testing.T) {
+		r := oauth2To(server.URL, raw(t, func(conn net.Conn) {
+			<-time.After(atLeast + shortDeadline - atLeast/2)
+			say("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{\"access_token\":\"a\"}")(conn)
+		}))
+		r.Endpoint.Timeout = atLeast + shortDeadline
+		want(t, sendOK(t, w, r), millrace.OutcomeAuthentication)
+	})
 	t.Run("the egress is down", func(t *testing.T) {
 		proxy := newProxy(t)
 		proxy.kill()

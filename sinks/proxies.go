@@ -40,6 +40,7 @@ type dialError struct {
 	ours    bool
 }
 
+// Error implements error.
 func (e *dialError) Error() string { return e.text }
 
 // dial opens a tunnel to host:port through the first proxy that makes one. A

@@ -3,7 +3,6 @@ package sinks
 import (
 	"context"
 	"net"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -237,6 +236,16 @@ func TestAProxyThatNeverAnswersCONNECTIsATimeout(t *testing.T) {
 	}
 }
 
+func TestAProxyThatTakesNoConnectionInTimeIsNotCharged(t *testing.T) {
+	silent := listen(t, hold) // it never answers our part of the TLS handshake
+	w := webhook(t, func(c *Config) { c.Proxies = []string{"https://" + silent.addr()} })
+	r := deliveryTo("http://example.com")
+	r.Endpoint.Timeout = shortDeadline
+	if a, err := w.Send(t.Context(), r); !millrace.IsUnavailable(err) {
+		t.Errorf("%v (%s), want it unavailable", err, a.Outcome)
+	}
+}
+
 func TestProxiesThatAreNone(t *testing.T) {
 	for name, serve := range map[string]func(net.Conn){
 		"closes at once":             closeIt,
@@ -301,5 +310,3 @@ func TestConfigFaultsAreSaidAllAtOnce(t *testing.T) {
 		t.Error("the zero Config was accepted")
 	}
 }
-
-var _ http.Handler

@@ -197,6 +197,25 @@ func TestVerifierRefusesWhatIsNoSignature(t *testing.T) {
 	}
 }
 
+func TestASignatureHoldsInItsOwnSchemeAlone(t *testing.T) {
+	s := signed{id: "a", unix: 1700000000}
+	value, err := s.standard(secretsOf("s"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := http.Header{"Webhook-Id": {"a"}, "Webhook-Timestamp": {"1700000000"}, "Webhook-Signature": {value}}
+	verify := func() error { return VerifyStandard([]string{"s"}, header, nil, time.Unix(1700000000, 0), 0) }
+	if err := verify(); err != nil {
+		t.Fatal(err)
+	}
+	for _, scheme := range []string{"v2,", "v1a,", ","} {
+		header.Set("Webhook-Signature", scheme+strings.TrimPrefix(value, "v1,"))
+		if err := verify(); !errors.Is(err, ErrSignature) {
+			t.Errorf("as %q: %v", scheme, err)
+		}
+	}
+}
+
 func with(h http.Header, name, value string) http.Header {
 	h = h.Clone()
 	h.Set(name, value)

@@ -147,7 +147,8 @@ func TestTLSThatDoesNotComeAbout(t *testing.T) {
 				conn.Read(make([]byte, 1<<10))
 				c.serve(conn)
 			})
-			w := webhook(t, nil, newProxy(t))
+			proxy := newProxy(t)
+			w := webhook(t, nil, proxy)
 			r := deliveryTo("https://" + l.addr())
 			if c.outcome == millrace.OutcomeTimeout {
 				r.Endpoint.Timeout = shortDeadline
@@ -161,6 +162,7 @@ func TestTLSThatDoesNotComeAbout(t *testing.T) {
 			if a.IP != "127.0.0.1" {
 				t.Errorf("the attempt does not say whom it called: %q", a.IP)
 			}
+			proxy.idle(t)
 		})
 	}
 }

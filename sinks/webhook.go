@@ -119,12 +119,8 @@ func (w *Webhook) send(ctx context.Context, s sending) (millrace.Attempt, error)
 		return w.unanswered(ctx, s, x, err)
 	}
 	timer.Reset(w.config.BodyTimeout)
-	body, whole := readBody(res, w.config.MaxBodyBytes)
-	if !whole {
-		cancel() // so that the connection is dropped, and not read on
-	}
-	res.Body.Close()
-	s.attempt.Body = body
+	s.attempt.Body, _ = readBody(res, w.config.MaxBodyBytes)
+	res.Body.Close() // drops the connection unless the body was read to its end
 	return w.answered(s, x, res), nil
 }
 

@@ -3,7 +3,6 @@ package sinks
 import (
 	"io"
 	"log"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -222,5 +221,3 @@ func TestSecretsAreNotShown(t *testing.T) {
 		})
 	}
 }
-
-var _ = http.MethodPost
