@@ -61,7 +61,7 @@ func (a *agent) handlers() pipeline.Handlers {
 		Persist: &handlers.Persist{Log: p.store},
 		Fanout:  p.fanout(),
 		Deliver: &handlers.Deliver{
-			Log: p.store, Configs: p.configs, Holding: p.holding, Places: NewPlaces(p.config.Stages.Deliver.MaxInFlightPerEndpoint),
+			Log: p.store, Configs: p.configs, Holding: p.holding, Places: NewPlaces(p.config.Stages.Deliver.MaxInFlightPerEndpoint, placePatience),
 			Sink: a.webhook, Endpoints: p.store, Now: p.clock.Now, Observe: a.observe,
 		},
 		Retry: &handlers.Retry{Log: p.store},
@@ -73,12 +73,12 @@ func (a *agent) feeds() []pipeline.Feed {
 	p, c := a.process, a.process.config.Stages
 	release := &handlers.Release{
 		Held: p.store, Queued: p.store, Configs: p.configs,
-		Places: c.Deliver.MaxInFlightPerEndpoint, Again: c.Retry.PollInterval, Idle: c.Retry.HeldInterval,
+		Places: c.Deliver.MaxInFlightPerEndpoint, Again: releaseEvery, Idle: c.Retry.HeldInterval,
 	}
 	lost := &handlers.LostDeliveries{Log: p.store, Barrier: a.barrier(pipeline.Due, "deliver"), Grace: c.Retry.SweepGrace}
 	return []pipeline.Feed{
 		{Name: "due", Every: c.Retry.PollInterval, Next: p.store.DueDeliveries},
-		{Name: "released", Every: c.Retry.PollInterval, Next: release.Next},
+		{Name: "released", Every: releaseEvery, Next: release.Next},
 		{Name: "lost", Every: c.Retry.SweepInterval, Next: lost.Next},
 	}
 }
@@ -127,6 +127,14 @@ func (a *agent) keepHouse(ctx context.Context) {
 		a.process.logger.Warn("the janitor could not finish its round", "error", err)
 	}
 }
+
+// placePatience is how long a burst to one endpoint waits for a place before
+// its deliveries are held; releaseEvery is how soon held ones are looked at
+// again while their endpoint takes some.
+const (
+	placePatience = 500 * time.Millisecond
+	releaseEvery  = 200 * time.Millisecond
+)
 
 // partitionsAhead is how many days have their partition before they come.
 const partitionsAhead = 7

@@ -24,6 +24,8 @@ type Dev struct {
 	Listen string
 	// Notes are told what was found and started, a sentence each.
 	Notes func(sentence string)
+	// Stores, if set, is told of the stores that run.
+	Stores func(*localstores.Stores)
 	// Ready is called when requests are served and dev.json is written.
 	Ready func(DevAccess)
 }
@@ -53,6 +55,9 @@ func RunDev(ctx context.Context, c Config, d Dev, o Options) error {
 	}
 	for _, note := range stores.Notes {
 		d.Notes(note)
+	}
+	if d.Stores != nil {
+		d.Stores(stores)
 	}
 	err = runDevOn(ctx, c, d, o, stores)
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Server.ShutdownTimeout)

@@ -79,32 +79,68 @@ func (h *Holding) look(ctx context.Context) {
 }
 
 // Places bounds how many deliveries to one endpoint are under way in this
-// process.
+// process. A burst waits a moment for a place; only an endpoint too slow to
+// give one back in time has its deliveries held.
 type Places struct {
-	most int
-	mu   sync.Mutex
-	in   map[millrace.ID]int
+	most     int
+	patience time.Duration
+	mu       sync.Mutex
+	in       map[millrace.ID]*places
 }
 
-// NewPlaces gives each endpoint so many places.
-func NewPlaces(most int) *Places { return &Places{most: most, in: map[millrace.ID]int{}} }
+// places are one endpoint's: a token each, and how many use or want one.
+type places struct {
+	tokens chan struct{}
+	users  int
+}
 
-// Take takes a place, or answers false when all are taken.
-func (p *Places) Take(endpoint millrace.ID) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.in[endpoint] >= p.most {
-		return false
+// NewPlaces gives each endpoint so many places, and says how long a delivery
+// waits for one.
+func NewPlaces(most int, patience time.Duration) *Places {
+	return &Places{most: most, patience: patience, in: map[millrace.ID]*places{}}
+}
+
+// Take takes a place; false: none was given back in time.
+func (p *Places) Take(ctx context.Context, endpoint millrace.ID) bool {
+	e := p.enter(endpoint)
+	select {
+	case e.tokens <- struct{}{}:
+		return true
+	default:
 	}
-	p.in[endpoint]++
-	return true
+	patience := time.NewTimer(p.patience)
+	defer patience.Stop()
+	select {
+	case e.tokens <- struct{}{}:
+		return true
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	p.exit(endpoint)
+	return false
 }
 
 // Leave gives a place back.
-func (p *Places) Leave(endpoint millrace.ID) {
+func (p *Places) Leave(endpoint millrace.ID) { <-p.exit(endpoint).tokens }
+
+func (p *Places) enter(endpoint millrace.ID) *places {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.in[endpoint]--; p.in[endpoint] <= 0 {
+	e, ok := p.in[endpoint]
+	if !ok {
+		e = &places{tokens: make(chan struct{}, p.most)}
+		p.in[endpoint] = e
+	}
+	e.users++
+	return e
+}
+
+func (p *Places) exit(endpoint millrace.ID) *places {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.in[endpoint]
+	if e.users--; e.users == 0 {
 		delete(p.in, endpoint)
 	}
+	return e
 }

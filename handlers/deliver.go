@@ -36,8 +36,9 @@ type EndpointSwitch interface {
 
 // Places bounds how many deliveries to one endpoint are under way here.
 type Places interface {
-	// Take answers false when all are taken; Leave gives one back.
-	Take(endpoint millrace.ID) bool
+	// Take waits a moment for a place and answers false when none came free;
+	// Leave gives one back.
+	Take(ctx context.Context, endpoint millrace.ID) bool
 	Leave(endpoint millrace.ID)
 }
 
@@ -69,7 +70,7 @@ func (h *Deliver) Handle(ctx context.Context, d millrace.Delivery) ([]Nothing, e
 	if endpoint == nil {
 		return nil, h.settle(ctx, d, h.fact(d, millrace.FactCancelled, millrace.Cancelled, "the endpoint was deleted"))
 	}
-	if reason := h.hold(d, endpoint); reason != millrace.HoldNone {
+	if reason := h.hold(ctx, d, endpoint); reason != millrace.HoldNone {
 		return nil, h.settle(ctx, d, h.fact(d, millrace.FactHeld, millrace.Held, string(reason)))
 	}
 	defer h.Places.Leave(endpoint.ID)
@@ -96,13 +97,13 @@ func (h *Deliver) endpoint(ctx context.Context, d millrace.Delivery) (*Config, *
 }
 
 // hold says why the delivery must wait. HoldNone has taken a place.
-func (h *Deliver) hold(d millrace.Delivery, e *millrace.Endpoint) millrace.HoldReason {
+func (h *Deliver) hold(ctx context.Context, d millrace.Delivery, e *millrace.Endpoint) millrace.HoldReason {
 	switch reason := e.Status.Holds(); {
 	case reason != millrace.HoldNone:
 		return reason
 	case !d.Released && h.Holding.Holds(e.ID):
 		return millrace.HoldBehind
-	case !h.Places.Take(e.ID):
+	case !h.Places.Take(ctx, e.ID):
 		return millrace.HoldInFlight
 	}
 	return millrace.HoldNone
