@@ -160,7 +160,7 @@ func TestASealedValueMovedToAnotherRowIsRefused(t *testing.T) {
 	for name, move := range map[string]string{
 		"a secret to another secret's row":  `UPDATE endpoint_secrets SET sealed = (SELECT sealed FROM endpoint_secrets WHERE endpoint_id = $1 AND kind = 'secret' LIMIT 1) WHERE endpoint_id = $2 AND kind = 'secret'`,
 		"a secret's row to another":         `UPDATE endpoint_secrets SET endpoint_id = $2 WHERE endpoint_id = $1 AND kind = 'secret'`,
-		"a secret to be a signing key":      `UPDATE endpoint_secrets SET sealed = (SELECT sealed FROM endpoint_secrets WHERE endpoint_id = $2 AND kind = 'secret' LIMIT 1) WHERE endpoint_id IN ($1, $2) AND kind = 'signing_key'`,
+		"a signing key to be a secret":      `UPDATE endpoint_secrets SET kind = 'secret' WHERE endpoint_id IN ($1, $2) AND kind = 'signing_key'`,
 		"credentials to another endpoint":   `UPDATE endpoints SET credentials = (SELECT credentials FROM endpoints WHERE id = $1) WHERE id = $2`,
 		"an endpoint to be another project": `UPDATE endpoints SET project_id = (SELECT id FROM projects WHERE id <> project_id LIMIT 1) WHERE id IN ($1, $2)`,
 	} {
