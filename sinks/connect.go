@@ -85,7 +85,7 @@ func (p *proxy) ask(conn net.Conn, call connectCall) (*tunnel, error) {
 		return nil, errors.New("the proxy sent data before it was sent any")
 	}
 	p.answered()
-	return &tunnel{Conn: conn, proxy: p, peer: cleanPeer(answer.Header.Get(peerHeader)), opened: time.Now()}, nil
+	return newTunnel(conn, p, cleanPeer(answer.Header.Get(peerHeader))), nil
 }
 
 func (p *proxy) refused(answer *http.Response) error {

@@ -239,7 +239,7 @@ func tlsReceiver(t testing.TB, handle http.HandlerFunc) (*httptest.Server, func(
 func unread(t testing.TB, secure bool, handle http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(handle)
-	s.Config.ErrorLog = quiet()
+	s.Config.ErrorLog = silentLog()
 	if secure {
 		s.StartTLS()
 	} else {
@@ -261,7 +261,7 @@ func unstarted(handle http.HandlerFunc) (*httptest.Server, func() []heard) {
 			handle(w, r)
 		}
 	}))
-	s.Config.ErrorLog = quiet()
+	s.Config.ErrorLog = silentLog()
 	return s, func() []heard {
 		mu.Lock()
 		defer mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -17,6 +18,7 @@ import (
 // of a request has been written.
 type tunnel struct {
 	net.Conn
+	raw    syscall.RawConn // of the TCP connection to the proxy
 	proxy  *proxy
 	peer   string
 	opened time.Time
@@ -64,13 +66,10 @@ func (t *tunnel) retire() {
 }
 
 // worn tells whether a tunnel that was idle this long should not be used
-// again, because the other side may be closing it at this moment.
+// again: the other side has closed it, or may be closing it at this moment.
 func (t *tunnel) worn(idle, lifetime time.Duration) bool {
-	if time.Since(t.opened) > lifetime {
-		return true
-	}
 	patience := time.Duration(t.patience.Load())
-	return patience > 0 && idle > patience
+	return time.Since(t.opened) > lifetime || patience > 0 && idle > patience || t.raw != nil && !quiet(t.raw)
 }
 
 // heed reads "Keep-Alive: timeout=5" from an answer: servers that close idle
@@ -89,9 +88,23 @@ func (t *tunnel) heed(header http.Header) {
 
 // tunnelOf finds the tunnel under a connection of net/http.
 func tunnelOf(conn net.Conn) *tunnel {
+	t, _ := under(conn).(*tunnel)
+	return t
+}
+
+// under is the connection below TLS, if there is TLS.
+func under(conn net.Conn) net.Conn {
 	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
+		return secure.NetConn()
 	}
-	t, _ := conn.(*tunnel)
+	return conn
+}
+
+// newTunnel wraps a connection to a proxy that has answered CONNECT.
+func newTunnel(conn net.Conn, by *proxy, peer string) *tunnel {
+	t := &tunnel{Conn: conn, proxy: by, peer: peer, opened: time.Now()}
+	if tcp, ok := under(conn).(*net.TCPConn); ok {
+		t.raw, _ = tcp.SyscallConn()
+	}
 	return t
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
-func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+func silentLog() *log.Logger { return log.New(io.Discard, "", 0) }
 
 func pemOf(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
