@@ -2,13 +2,14 @@ package bench
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
-	"github.com/jmoiron/sqlx"
+	_ "github.com/lib/pq" // the driver that database/sql opens
 	"github.com/redis/go-redis/v9"
 
 	"github.com/millrace-dev/millrace/app"
@@ -19,7 +20,7 @@ import (
 // with a PostgreSQL and a Redis of its own.
 type gateway struct {
 	access   app.DevAccess
-	postgres *sqlx.DB
+	postgres *sql.DB
 	redis    *redis.Client
 	stop     func() error
 }
@@ -61,7 +62,7 @@ func countStatements(ctx context.Context, data string) error {
 	if err != nil {
 		return err
 	}
-	db, err := sqlx.Open("postgres", stores.PostgresURL.Reveal())
+	db, err := sql.Open("postgres", stores.PostgresURL.Reveal())
 	if err == nil {
 		_, err = db.ExecContext(ctx, `ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'`)
 		err = errors.Join(err, db.Close())
@@ -73,7 +74,7 @@ func countStatements(ctx context.Context, data string) error {
 
 func (g *gateway) connect(stores *localstores.Stores) error {
 	var err error
-	if g.postgres, err = sqlx.Open("postgres", stores.PostgresURL.Reveal()); err != nil {
+	if g.postgres, err = sql.Open("postgres", stores.PostgresURL.Reveal()); err != nil {
 		return err
 	}
 	if _, err = g.postgres.Exec(`CREATE EXTENSION IF NOT EXISTS pg_stat_statements`); err != nil {
@@ -102,8 +103,8 @@ func (g *gateway) resetCost(ctx context.Context) error {
 
 func (g *gateway) cost(ctx context.Context) (cost, error) {
 	var c cost
-	err := g.postgres.GetContext(ctx, &c.statements,
-		`SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query NOT LIKE '%pg_stat_statements%'`)
+	err := g.postgres.QueryRowContext(ctx,
+		`SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements WHERE query NOT LIKE '%pg_stat_statements%'`).Scan(&c.statements)
 	if err != nil {
 		return c, err
 	}
