@@ -19,8 +19,6 @@ type agent struct {
 	leader  *leader
 	router  *pipeline.Router
 	running chan error
-	loops   context.Context
-	quit    context.CancelFunc
 }
 
 func startAgent(p *process) (*agent, error) {

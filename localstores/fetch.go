@@ -28,7 +28,7 @@ func fetchedMajor() int {
 // and returns where it stands.
 func fetchPostgres(ctx context.Context, home string, cfg Config) (binaries, error) {
 	root := filepath.Join(home, "bin", string(fetched))
-	cfg.Logger.Info("PostgreSQL is not installed here: fetching it once, some 15 MB", "version", string(fetched), "from", cfg.Repository, "into", root)
+	cfg.Logger.Info("PostgreSQL is not installed here: fetching it once, some 15 MB", "version", string(fetched), "into", root)
 	ctx, cancel := context.WithTimeout(ctx, cfg.FetchTimeout)
 	defer cancel()
 	part, cache := root+".part", filepath.Join(home, "cache")
@@ -57,8 +57,12 @@ func unpack(ctx context.Context, dir, cache string, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	database := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
-		Version(fetched).BinaryRepositoryURL(strings.TrimSuffix(cfg.Repository, "/")).Port(uint32(port)).
+	from := embeddedpostgres.DefaultConfig()
+	if cfg.Repository != "" {
+		from = from.BinaryRepositoryURL(strings.TrimSuffix(cfg.Repository, "/"))
+	}
+	database := embeddedpostgres.NewDatabase(from.
+		Version(fetched).Port(uint32(port)).
 		RuntimePath(dir).CachePath(cache).DataPath(filepath.Join(cache, "unused")).
 		Encoding("none").Logger(io.Discard))
 	done := make(chan error, 1)

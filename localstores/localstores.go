@@ -34,7 +34,7 @@ type Config struct {
 	// millrace runs as root, because another user must reach them then.
 	StateDir string
 	// Repository is the Maven repository that PostgreSQL is fetched from,
-	// once, on a machine that has none.
+	// where it is not installed; empty: embedded-postgres' own.
 	Repository string
 	// FetchTimeout is how long that fetch may take.
 	FetchTimeout time.Duration
@@ -53,7 +53,6 @@ func DefaultConfig() Config {
 	return Config{
 		Data:         ".millrace",
 		StateDir:     "/var/lib/millrace",
-		Repository:   "https://repo1.maven.org/maven2",
 		FetchTimeout: 10 * time.Minute,
 		StartTimeout: time.Minute,
 		packaged: []string{
@@ -72,7 +71,7 @@ func (c Config) Validate() error {
 	if !filepath.IsAbs(c.StateDir) {
 		faults = append(faults, fmt.Errorf("state_dir: %q is not an absolute path", c.StateDir))
 	}
-	if u, err := url.Parse(c.Repository); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+	if u, err := url.Parse(c.Repository); c.Repository != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
 		faults = append(faults, fmt.Errorf("repository: %q is not an http or https URL", c.Repository))
 	}
 	if c.FetchTimeout <= 0 || c.StartTimeout <= 0 {
