@@ -17,7 +17,9 @@ type Delivery struct {
 	Attempts int `json:"attempts,omitempty"`
 	// Released says that retry let it go from held: it passes the holding
 	// line that new deliveries wait behind.
-	Released       bool              `json:"released,omitempty"`
+	Released bool `json:"released,omitempty"`
+	// DueAt is when this turn's time had come, where it waited for one.
+	DueAt          time.Time         `json:"due,omitzero"`
 	EventType      string            `json:"type"`
 	Headers        map[string]string `json:"headers,omitempty"`
 	IdempotencyKey string            `json:"key,omitempty"`

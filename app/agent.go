@@ -37,7 +37,7 @@ func startAgent(p *process) (*agent, error) {
 func (a *agent) start() error {
 	p := a.process
 	clock := pipeline.NewClock(pipeline.ClockConfig{
-		Feeds: a.feeds(), Leading: a.leader.leading, Open: p.transport.Pressure.Open,
+		Feeds: a.feeds(), Leading: a.leader.leading, Open: p.transport.Pressure.Open, Observe: p.metrics.lookedAt,
 		Concurrency: p.config.Stages.Retry.Concurrency, Logger: p.logger,
 	})
 	in := pipeline.Sources{Clock: pipeline.Source[millrace.Due]{Subscriber: clock, Decode: pipeline.DecodeJSON[millrace.Due]}}

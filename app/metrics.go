@@ -25,6 +25,8 @@ type metrics struct {
 	facts    *prometheus.CounterVec
 	seconds  prometheus.Histogram
 	first    prometheus.Histogram
+	late     prometheus.Histogram
+	due      *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer, p *process) *metrics {
@@ -44,10 +46,15 @@ func newMetrics(r prometheus.Registerer, p *process) *metrics {
 			Name: "millrace_accepted_to_attempted_seconds", Help: "Time from an event's acceptance to the end of the first attempt at a delivery of it.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 15)}),
 	}
+	m.late = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "millrace_scheduled_to_sent_seconds", Help: "Time from the moment a retry was due to the moment it was sent.",
+		Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 12)})
+	m.due = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "millrace_past_due", Help: "Deliveries that the leader's last look found due, by feed: due, released, lost; at most stages.retry.concurrency."}, []string{"feed"})
 	for _, o := range millrace.Outcomes {
 		m.attempts.WithLabelValues(string(o))
 	}
-	r.MustRegister(m.requests, m.attempts, m.facts, m.seconds, m.first, topicCollector{m})
+	r.MustRegister(m.requests, m.attempts, m.facts, m.seconds, m.first, m.late, m.due, topicCollector{m})
 	return m
 }
 
@@ -62,10 +69,15 @@ func (m *metrics) fact(d millrace.Delivery, f millrace.Fact) {
 	}
 	m.attempts.WithLabelValues(string(f.Attempt.Outcome)).Inc()
 	m.seconds.Observe(f.Attempt.Latency.Seconds())
+	if !d.DueAt.IsZero() {
+		m.late.Observe(f.Attempt.StartedAt.Sub(d.DueAt).Seconds())
+	}
 	if d.Turn == 1 && d.ReplayID == (millrace.ID{}) {
 		m.first.Observe(f.At.Sub(millrace.TimeOf(d.EventID)).Seconds())
 	}
 }
+
+func (m *metrics) lookedAt(feed string, due int) { m.due.WithLabelValues(feed).Set(float64(due)) }
 
 // topicCollector reads what the transport and the store count.
 type topicCollector struct{ *metrics }

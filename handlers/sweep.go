@@ -94,6 +94,9 @@ func (s *LostDeliveries) Next(ctx context.Context, limit int) ([]millrace.Due, e
 		s.until = at.Add(-s.Grace)
 	}
 	lost, err := s.Log.LostDeliveries(ctx, s.until, limit)
+	for i := range lost {
+		lost[i].Bulk = true
+	}
 	if err == nil && len(lost) < limit {
 		s.until = time.Time{}
 	}

@@ -31,9 +31,10 @@ type Clock struct {
 	// ends when it does not any more.
 	leading func(ctx context.Context) (context.Context, error)
 	// open tells whether the transport may take more now.
-	open   func() bool
-	limit  int
-	logger *slog.Logger
+	open    func() bool
+	observe func(feed string, due int)
+	limit   int
+	logger  *slog.Logger
 
 	closing   context.CancelFunc
 	closed    context.Context
@@ -51,6 +52,9 @@ type ClockConfig struct {
 	Leading func(ctx context.Context) (context.Context, error)
 	// Open tells whether the transport may take more; nil: always.
 	Open func() bool
+	// Observe is told how many deliveries a look found due, at most as many as
+	// are handed back at once; nil: nobody is.
+	Observe func(feed string, due int)
 	// Concurrency bounds how many deliveries are handed back at once.
 	Concurrency int
 	Logger      *slog.Logger
@@ -63,8 +67,12 @@ func NewClock(c ClockConfig) *Clock {
 	if open == nil {
 		open = func() bool { return true }
 	}
+	observe := c.Observe
+	if observe == nil {
+		observe = func(string, int) {}
+	}
 	return &Clock{
-		feeds: c.Feeds, leading: c.Leading, open: open, limit: c.Concurrency, logger: c.Logger,
+		feeds: c.Feeds, leading: c.Leading, open: open, observe: observe, limit: c.Concurrency, logger: c.Logger,
 		closed: closed, closing: closing,
 		inFlight: map[millrace.Due]struct{}{}, slots: make(chan struct{}, c.Concurrency),
 	}
@@ -118,6 +126,7 @@ func (c *Clock) feed(leading, ctx context.Context, f Feed, out chan<- *message.M
 			if err != nil && leading.Err() == nil {
 				c.logger.Warn("what is due could not be read", "feed", f.Name, "error", err)
 			}
+			c.observe(f.Name, len(due))
 			fresh := c.emit(ctx, due, out)
 			if err == nil && fresh && len(due) >= c.limit {
 				continue

@@ -114,13 +114,13 @@ const handBack = `
 		FROM unnest($1::uuid[], $2::int[], $3::text[], $4::uuid[]) AS x(id, turn, was, fact)
 		WHERE d.id = x.id AND d.id BETWEEN $5 AND $6 AND d.turn = x.turn AND d.status = x.was
 		RETURNING d.id, d.project_id, d.event_id, d.endpoint_id, d.subscription_id, d.replay_id, d.event_type,
-			d.turn, d.attempts, d.facts, x.was, x.fact
+			d.turn, d.attempts, d.facts, d.next_attempt_at, x.was, x.fact
 	), released AS (
 		INSERT INTO facts (delivery_id, id, turn, kind, at, decided, counted, number)
 		SELECT id, fact, turn - 1, 'released', now(), 'waiting', true, facts FROM turned WHERE was = 'held'
 	)
 	SELECT t.id, t.project_id, t.event_id, t.endpoint_id, t.subscription_id, t.replay_id, t.event_type, t.turn, t.attempts,
-		t.was = 'held' AS released, e.headers, coalesce(e.idempotency_key, '') AS idempotency_key,
+		t.was = 'held' AS released, t.next_attempt_at, e.headers, coalesce(e.idempotency_key, '') AS idempotency_key,
 		CASE WHEN octet_length(e.payload) <= $7 THEN e.payload END AS payload
 	FROM turned t LEFT JOIN events e ON e.id = t.event_id`
 
@@ -136,6 +136,7 @@ type turnedRow struct {
 	Turn           int              `db:"turn"`
 	Attempts       int              `db:"attempts"`
 	Released       bool             `db:"released"`
+	DueAt          sql.NullTime     `db:"next_attempt_at"`
 	Headers        sql.Null[[]byte] `db:"headers"`
 	IdempotencyKey string           `db:"idempotency_key"`
 	Payload        []byte           `db:"payload"`
@@ -163,7 +164,7 @@ func (s *Store) writeBacks(ctx context.Context, calls []*backCall) error {
 			c.err = err
 			continue
 		}
-		delivery.Bulk = c.row.Bulk
+		delivery.Bulk = c.row.Bulk || delivery.ReplayID != (millrace.ID{})
 		c.result = backed{delivery: delivery, ok: true}
 	}
 	return nil
@@ -173,7 +174,7 @@ func (r turnedRow) delivery() (millrace.Delivery, error) {
 	headers, err := readHeaders(r.Headers.V)
 	return millrace.Delivery{
 		ID: r.ID, ProjectID: r.ProjectID, EventID: r.EventID, EndpointID: r.EndpointID, SubscriptionID: r.SubscriptionID.V, ReplayID: r.ReplayID,
-		Turn: r.Turn, Attempts: r.Attempts, Released: r.Released, EventType: r.EventType, Headers: headers, IdempotencyKey: r.IdempotencyKey,
+		Turn: r.Turn, Attempts: r.Attempts, Released: r.Released, DueAt: r.DueAt.Time.UTC(), EventType: r.EventType, Headers: headers, IdempotencyKey: r.IdempotencyKey,
 		Payload: r.Payload, ByReference: r.Payload == nil,
 	}, err
 }

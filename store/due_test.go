@@ -25,7 +25,7 @@ func TestWhatIsDueIsHandedBackWithItsEvent(t *testing.T) {
 	due[0].Bulk = true
 	back, ok := w.handBack(due[0])
 	want := d
-	want.Turn, want.Attempts, want.Bulk = 2, 1, true
+	want.Turn, want.Attempts, want.Bulk, want.DueAt = 2, 1, true, f.NextAttemptAt
 	if !ok || !reflect.DeepEqual(back, want) {
 		t.Errorf("handed back %v\n%+v, want\n%+v", ok, back, want)
 	}
