@@ -4,9 +4,11 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,30 +40,68 @@ type Origins struct {
 // Load reads the configuration: the defaults, then the file, the environment
 // and the flags. All faults come at once.
 func Load(base Config, from Origins) (Config, error) {
+	c, err := Read(base, from)
+	var unread *fs.PathError
+	if errors.As(err, &unread) {
+		return c, err
+	}
+	return c, errors.Join(err, c.Validate())
+}
+
+// Read is Load without the judgement of the whole: for what needs a part of
+// the configuration, or completes it.
+func Read(base Config, from Origins) (Config, error) {
 	c := base
 	k := koanf.New(".")
 	known := Keys(c)
 	var faults error
 	if from.File != "" {
-		faults = errors.Join(faults, loadFile(k, from.File, known))
+		faults = loadFile(k, from.File, known)
 	}
 	faults = errors.Join(faults, loadEnviron(k, from.Environ, known), loadFlags(k, from.Flags, known))
-	if faults != nil {
-		return c, faults
-	}
 	if err := k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{Tag: "koanf", DecoderConfig: decoder(&c)}); err != nil {
-		return c, inWords(err)
+		faults = errors.Join(faults, inWords(err))
 	}
-	return c, c.Validate()
+	return c, faults
 }
 
 func decoder(into *Config) *mapstructure.DecoderConfig {
 	return &mapstructure.DecoderConfig{
 		TagName: "koanf", Result: into, WeaklyTypedInput: true, ZeroFields: true,
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(","), mapstructure.TextUnmarshallerHookFunc(),
+			withUnit, whole, mapstructure.StringToSliceHookFunc(","), mapstructure.TextUnmarshallerHookFunc(),
 		),
 	}
+}
+
+// withUnit reads durations, and refuses a bare number: 30 would be taken for
+// nanoseconds.
+func withUnit(_, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() {
+		return value, nil
+	}
+	text, ok := value.(string)
+	if !ok {
+		text = fmt.Sprint(value)
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return nil, fmt.Errorf("must be a duration with its unit, such as 500ms, 30s or 5m, not %q", text)
+	}
+	return d, nil
+}
+
+// whole refuses what is no whole number where one is needed.
+func whole(_, to reflect.Type, value any) (any, error) {
+	if to.Kind() != reflect.Int {
+		return value, nil
+	}
+	text := strings.TrimSpace(fmt.Sprint(value))
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, fmt.Errorf("must be a whole number, not %q", text)
+	}
+	return n, nil
 }
 
 func loadFile(k *koanf.Koanf, file string, known []string) error {
@@ -75,11 +115,21 @@ func loadFile(k *koanf.Koanf, file string, known []string) error {
 	}
 	var faults error
 	for _, key := range inFile.Keys() {
-		if !slices.Contains(known, key) {
+		if slices.Contains(known, key) {
+			continue
+		}
+		if !emptyBlock(inFile, key, known) {
 			faults = errors.Join(faults, unknownKey(key, "in "+file, known))
 		}
+		inFile.Delete(key)
 	}
 	return errors.Join(faults, k.Merge(inFile))
+}
+
+// emptyBlock tells whether a key is a block in which everything is commented
+// out.
+func emptyBlock(k *koanf.Koanf, key string, known []string) bool {
+	return k.Get(key) == nil && slices.ContainsFunc(known, func(other string) bool { return strings.HasPrefix(other, key+".") })
 }
 
 func loadEnviron(k *koanf.Koanf, environ, known []string) error {
@@ -131,16 +181,43 @@ func unknownKey(key, where string, known []string) error {
 	return fmt.Errorf("%s: there is no such setting (%s)", key, where)
 }
 
-// inWords makes the decoder's complaints readable.
+// inWords says every fault of a value with its key.
 func inWords(err error) error {
-	text := strings.ReplaceAll(err.Error(), "decoding failed due to the following error(s):", "")
-	var faults error
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" {
-			faults = errors.Join(faults, errors.New(line))
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		var faults error
+		for _, one := range several.Unwrap() {
+			faults = errors.Join(faults, inWords(one))
 		}
+		return faults
 	}
-	return faults
+	var fault *mapstructure.DecodeError
+	if !errors.As(err, &fault) {
+		return err
+	}
+	var unreadable *mapstructure.ParseError
+	var misplaced *mapstructure.UnconvertibleTypeError
+	switch {
+	case errors.As(fault, &unreadable):
+		return fmt.Errorf("%s must be %s, not %q", fault.Name(), inWord(unreadable.Expected.Type()), fmt.Sprint(unreadable.Value))
+	case errors.As(fault, &misplaced):
+		return fmt.Errorf("%s must be %s", fault.Name(), inWord(misplaced.Expected.Type()))
+	}
+	return fmt.Errorf("%s %w", fault.Name(), fault.Unwrap())
+}
+
+// inWord names what a setting holds.
+func inWord(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "a block of settings"
+	}
+	return "text"
 }
 
 // Keys lists every setting, in the order of the configuration.

@@ -54,7 +54,7 @@ func openRedis(ctx context.Context, c RedisConfig) (redis.UniversalClient, error
 	client := redis.NewUniversalClient(o)
 	if err := client.Ping(ctx).Err(); err != nil {
 		_ = client.Close()
-		return nil, fmt.Errorf("redis.url: Redis does not answer at %s: %w", strings.Join(o.Addrs, ","), err)
+		return nil, millrace.Unavailable(fmt.Errorf("redis.url: Redis does not answer at %s: %w", strings.Join(o.Addrs, ","), err))
 	}
 	policy, known, err := streams.EvictionPolicy(ctx, client)
 	if err == nil && known && policy != "noeviction" {
