@@ -2,9 +2,6 @@ package httpapi
 
 import "time"
 
-// currentVersion is the version of Convoy's API that these shapes are of.
-const currentVersion = "2025-11-24"
-
 // legacyBefore is the date of Convoy's API from which endpoints have url and
 // name, and durations are numbers.
 const legacyBefore = "2024-04-01"
