@@ -125,6 +125,7 @@ func (s *server) url() string {
 // replayer fans a stored event out once more, in line, under a replay's id.
 type replayer struct{ *process }
 
+// Replay fans the event out under a new replay.
 func (r replayer) Replay(ctx context.Context, project, event millrace.ID) (millrace.StoredEvent, error) {
 	e, err := r.store.ReplayEvent(ctx, project, event)
 	if err != nil {
@@ -137,6 +138,7 @@ func (r replayer) Replay(ctx context.Context, project, event millrace.ID) (millr
 // passes its stages in line.
 type redriver struct{ *process }
 
+// Redrive does it once more.
 func (r redriver) Redrive(ctx context.Context, d millrace.DeadLetter) error {
 	if d.DeliveryID != (millrace.ID{}) {
 		_, err := r.store.Resend(ctx, d.ProjectID, d.DeliveryID)

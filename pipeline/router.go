@@ -160,16 +160,21 @@ func quiet(l *slog.Logger) *slog.Logger { return slog.New(demoted{l.Handler()}) 
 
 type demoted struct{ slog.Handler }
 
+// Enabled tells whether debug is on.
 func (d demoted) Enabled(ctx context.Context, _ slog.Level) bool {
 	return d.Handler.Enabled(ctx, slog.LevelDebug)
 }
 
+// Handle lowers the record to debug.
 func (d demoted) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = slog.LevelDebug
 	return d.Handler.Handle(ctx, r)
 }
 
+// WithAttrs keeps lowering.
 func (d demoted) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return demoted{d.Handler.WithAttrs(attrs)}
 }
+
+// WithGroup keeps lowering.
 func (d demoted) WithGroup(name string) slog.Handler { return demoted{d.Handler.WithGroup(name)} }
