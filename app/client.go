@@ -115,6 +115,9 @@ func (c *Client) compose(ctx context.Context, r request) (*http.Request, error) 
 			return nil, fmt.Errorf("write the request %s %s: %w", r.method, r.path, err)
 		}
 	}
+	if strings.HasPrefix(r.path+"/", "/api/v1/projects//") {
+		return nil, errNoProject
+	}
 	address := c.access.URL + r.path
 	if len(r.query) > 0 {
 		address += "?" + r.query.Encode()

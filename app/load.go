@@ -69,9 +69,22 @@ func decoder(into *Config) *mapstructure.DecoderConfig {
 	return &mapstructure.DecoderConfig{
 		TagName: "koanf", Result: into, WeaklyTypedInput: true, ZeroFields: true,
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			withUnit, whole, mapstructure.StringToSliceHookFunc(","), mapstructure.TextUnmarshallerHookFunc(),
+			withUnit, whole, listed, mapstructure.TextUnmarshallerHookFunc(),
 		),
 	}
+}
+
+// listed reads a list from one text, of whatever its items are.
+func listed(_, to reflect.Type, value any) (any, error) {
+	text, ok := value.(string)
+	if !ok || to.Kind() != reflect.Slice {
+		return value, nil
+	}
+	items := strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+	for i := range items {
+		items[i] = strings.TrimSpace(items[i])
+	}
+	return items, nil
 }
 
 // withUnit reads durations, and refuses a bare number: 30 would be taken for
@@ -183,7 +196,8 @@ func unknownKey(key, where string, known []string) error {
 
 // inWords says every fault of a value with its key.
 func inWords(err error) error {
-	if several, ok := err.(interface{ Unwrap() []error }); ok {
+	var several interface{ Unwrap() []error }
+	if errors.As(err, &several) {
 		var faults error
 		for _, one := range several.Unwrap() {
 			faults = errors.Join(faults, inWords(one))

@@ -58,7 +58,7 @@ func withStore(ctx context.Context, c Config, work func(ctx context.Context, s *
 	}
 	s, err := store.Open(ctx, c.Postgres, ring)
 	if err != nil {
-		return err
+		return unanswered(err)
 	}
 	who := "operator"
 	if user := os.Getenv("USER"); user != "" {
@@ -67,16 +67,27 @@ func withStore(ctx context.Context, c Config, work func(ctx context.Context, s *
 	return errors.Join(work(millrace.WithActor(ctx, who), s), s.Close())
 }
 
+// Migration is one step of the schema.
+type Migration = store.Migration
+
 // Migrate brings the schema up to the newest version (Up), or takes one
 // version back (Down), and lists its steps then.
-func Migrate(ctx context.Context, c Config, way store.Direction) ([]store.Migration, error) {
+func Migrate(ctx context.Context, c Config, way store.Direction) ([]Migration, error) {
 	if err := c.Postgres.Validate(); err != nil {
 		return nil, err
 	}
 	if err := store.Migrate(ctx, c.Postgres.URL, way); err != nil {
-		return nil, err
+		return nil, unanswered(err)
 	}
-	return store.MigrationStatus(ctx, c.Postgres.URL)
+	return MigrationStatus(ctx, c)
+}
+
+// unanswered says of a PostgreSQL that is away that it is.
+func unanswered(err error) error {
+	if !millrace.IsUnavailable(err) {
+		return err
+	}
+	return fmt.Errorf("PostgreSQL does not answer by postgres.url: %w", err)
 }
 
 // The ways to migrate.
@@ -86,11 +97,12 @@ const (
 )
 
 // MigrationStatus lists the steps of the schema.
-func MigrationStatus(ctx context.Context, c Config) ([]store.Migration, error) {
+func MigrationStatus(ctx context.Context, c Config) ([]Migration, error) {
 	if err := c.Postgres.Validate(); err != nil {
 		return nil, err
 	}
-	return store.MigrationStatus(ctx, c.Postgres.URL)
+	steps, err := store.MigrationStatus(ctx, c.Postgres.URL)
+	return steps, unanswered(err)
 }
 
 // NewRingKey makes a key for secrets.keys.

@@ -5,12 +5,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/millrace-dev/millrace/store"
 )
-
-// Migration is one step of the schema.
-type Migration = store.Migration
 
 // Tree is the configuration as nested maps, secrets hidden.
 func (c Config) Tree() map[string]any {

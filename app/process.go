@@ -71,7 +71,7 @@ func (p *process) openStore(ctx context.Context) error {
 		return err
 	}
 	if p.store, err = store.Open(ctx, p.config.Postgres, ring); err != nil {
-		return err
+		return unanswered(err)
 	}
 	p.ends = append(p.ends, func() { _ = p.store.Close() })
 	granted, err := p.store.GrantedConnections(ctx)

@@ -72,9 +72,6 @@ func (c *Client) Projects(ctx context.Context) ([]Item[ProjectRow], error) {
 
 // Project reads the client's project.
 func (c *Client) Project(ctx context.Context) (p Item[ProjectRow], err error) {
-	if c.access.ProjectID == "" {
-		return p, errNoProject
-	}
 	return p, c.call(ctx, request{method: http.MethodGet, path: c.ofProject("")}, &p)
 }
 

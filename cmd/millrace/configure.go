@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/millrace-dev/millrace/app"
@@ -31,6 +32,7 @@ func (checkConfig) Run(ctx context.Context, s *screen, g *globals) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
+	app.LogRedis(slog.New(slog.DiscardHandler)) // the notes say it
 	notes, faults := app.Check(ctx, c)
 	if s.json {
 		return errors.Join(faults, s.data(map[string]any{"ok": faults == nil, "notes": notes}, nil))

@@ -41,6 +41,7 @@ func (d dev) Run(ctx context.Context, s *screen, g *globals) error {
 	ctx, done := untilHangUp(ctx)
 	defer done()
 	o := app.Options{Version: programVersion(), Logger: app.NewLogger(c.Log, os.Stderr)}
+	app.LogRedis(o.Logger)
 	return app.RunDev(ctx, c, app.Dev{
 		Data: d.Data, Listen: d.Listen,
 		Notes: func(sentence string) { s.note("%s", sentence) },

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	millrace "github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/app"
 )
 
@@ -19,7 +20,7 @@ type send struct {
 	Owner       string            `placeholder:"ID" help:"Send it to the endpoints of this owner only."`
 	Key         string            `name:"idempotency-key" placeholder:"KEY" help:"The same key again is the same event."`
 	Header      map[string]string `short:"H" sep:"none" mapsep:"none" placeholder:"NAME=VALUE" help:"A header of its deliveries; repeatable."`
-	Ack         string            `enum:",queued,persisted" default:"" placeholder:"LEVEL" help:"When it counts as taken: queued or persisted (default: as the project says)."`
+	Ack         string            `placeholder:"LEVEL" help:"When it counts as taken: queued or persisted (default: as the project says)."`
 	Concurrency int               `default:"4" help:"How many batches of NDJSON are under way at once (default ${default})."`
 }
 
@@ -39,6 +40,9 @@ func (e send) Run(ctx context.Context, s *screen) error {
 	}
 	if e.Type == "" && (e.Endpoint != "" || e.Owner != "" || e.Key != "" || len(e.Header) > 0) {
 		return usageError("--endpoint, --owner, --idempotency-key and --header are of one event; in NDJSON each line says its own")
+	}
+	if !millrace.AckLevel(e.Ack).Valid() {
+		return usageError(fmt.Sprintf("--ack must be queued or persisted, not %q", e.Ack))
 	}
 	if e.Type == "" && e.File == "" && terminal(os.Stdin) {
 		return usageError("name the event's type, or give events as NDJSON by --file or standard input; see millrace send --help")

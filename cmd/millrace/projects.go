@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 
+	millrace "github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/app"
 )
 
@@ -52,6 +54,9 @@ func (p listProjects) Run(ctx context.Context, s *screen) error {
 	}
 	defer c.Close()
 	found, err := c.Projects(ctx)
+	if millrace.CodeOf(err) == millrace.CodeForbidden {
+		return fmt.Errorf("%w; millrace key create --instance makes one", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,7 @@ func (egress) Run(ctx context.Context, g *globals) error {
 // runRole runs one role and logs when it serves and when it ends.
 func runRole(ctx context.Context, g *globals, c app.Config, o app.Options) error {
 	o.Version, o.Logger = programVersion(), app.NewLogger(c.Log, os.Stderr)
+	app.LogRedis(o.Logger)
 	reload, done := reloads(ctx, g, o.Logger)
 	defer done()
 	o.Reload = reload

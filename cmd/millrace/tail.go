@@ -66,13 +66,13 @@ func (t tail) wanted(f app.FactRow) bool {
 func factLine(f app.FactRow) string {
 	line := fmt.Sprintf("%s  %-9s  %s", f.At.Local().Format("15:04:05.000"), strings.ReplaceAll(f.State, "_", " "), f.EventType)
 	if a := f.Attempt; a != nil {
-		answer := a.Outcome
+		answer := strings.ReplaceAll(a.Outcome, "_", " ")
 		if a.StatusCode > 0 {
 			answer = strconv.Itoa(a.StatusCode)
 		}
 		line += fmt.Sprintf("  try %d to %s: %s in %.0f ms", f.Turn, a.URL, answer, a.LatencySeconds*1000)
 		if a.Error != "" {
-			line += ", " + a.Error
+			line += ", " + strings.TrimSuffix(a.Error, ".")
 		}
 	} else {
 		line += "  " + f.Kind
