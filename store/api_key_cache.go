@@ -37,20 +37,26 @@ type keyAnswer struct {
 	until time.Time
 	key   millrace.APIKey
 	err   error
+	// before is the good answer that this one replaces.
+	before *keyAnswer
 }
 
 func newKeyCache() *keyCache {
 	return &keyCache{now: time.Now, answers: map[[sha256.Size]byte]*keyAnswer{}, slots: make(chan struct{}, 2)}
 }
 
+// lookPatience bounds a look for a key that was good before: a store that is
+// away, or silent, must not stop those who were let in a moment ago.
+const lookPatience = time.Second
+
 // find answers from memory, or looks and remembers the answer. A store that
-// is away is not remembered.
-func (c *keyCache) find(ctx context.Context, clear string, look func() (millrace.APIKey, error)) (millrace.APIKey, error) {
+// is away is not remembered; while it is, a key that was good stays good.
+func (c *keyCache) find(ctx context.Context, clear string, look func(ctx context.Context) (millrace.APIKey, error)) (millrace.APIKey, error) {
 	id := sha256.Sum256([]byte(clear))
 	for {
 		answer, mine := c.claim(id)
 		if mine {
-			answer.key, answer.err = look()
+			answer.look(ctx, look)
 			c.settle(id, answer)
 			return answer.key, answer.err
 		}
@@ -64,6 +70,26 @@ func (c *keyCache) find(ctx context.Context, clear string, look func() (millrace
 			return answer.key, answer.err
 		}
 	}
+}
+
+func (a *keyAnswer) look(ctx context.Context, look func(ctx context.Context) (millrace.APIKey, error)) {
+	if a.before == nil {
+		a.key, a.err = look(ctx)
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	a.key, a.err = look(bounded)
+	if a.err != nil && !refuses(a.err) && ctx.Err() == nil {
+		a.key, a.err = a.before.key, nil
+	}
+	a.before = nil
+}
+
+// refuses tells an answer about the key from a store that gave none.
+func refuses(err error) bool {
+	var refused *millrace.Error
+	return errors.As(err, &refused)
 }
 
 // claim finds an answer that is still good, or makes the caller the one who
@@ -81,16 +107,28 @@ func (c *keyCache) claim(id [sha256.Size]byte) (answer *keyAnswer, mine bool) {
 		}
 		delete(c.answers, other)
 	}
+	before := answer
 	answer = &keyAnswer{ready: make(chan struct{}), until: now.Add(keyTTL)}
+	if before != nil && before.settled() && before.err == nil {
+		answer.before = before
+	}
 	c.answers[id] = answer
 	return answer, true
+}
+
+func (a *keyAnswer) settled() bool {
+	select {
+	case <-a.ready:
+		return true
+	default:
+		return false
+	}
 }
 
 func (c *keyCache) settle(id [sha256.Size]byte, answer *keyAnswer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var refused *millrace.Error
-	if answer.err != nil && !errors.As(answer.err, &refused) && c.answers[id] == answer {
+	if answer.err != nil && !refuses(answer.err) && c.answers[id] == answer {
 		delete(c.answers, id)
 	}
 	close(answer.ready)

@@ -17,7 +17,7 @@ func TestAnAnswerIsBelievedForItsTimeToLiveFromBeforeTheLook(t *testing.T) {
 	c.now = func() time.Time { return now }
 	looks := 0
 	ask := func() (millrace.APIKey, error) {
-		return c.find(t.Context(), "key", func() (millrace.APIKey, error) {
+		return c.find(t.Context(), "key", func(context.Context) (millrace.APIKey, error) {
 			looks++
 			now = now.Add(keyTTL / 2) // a slow look
 			return millrace.APIKey{Name: fmt.Sprint(looks)}, nil
@@ -45,7 +45,7 @@ func TestARefusalIsBelievedAndAFailureIsNot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cache, looks := newKeyCache(), 0
 			for range 2 {
-				_, err := cache.find(t.Context(), "key", func() (millrace.APIKey, error) { looks++; return millrace.APIKey{}, c.err })
+				_, err := cache.find(t.Context(), "key", func(context.Context) (millrace.APIKey, error) { looks++; return millrace.APIKey{}, c.err })
 				if !errors.Is(err, c.err) {
 					t.Errorf("got %v, want %v", err, c.err)
 				}
@@ -63,7 +63,7 @@ func TestCallersAtOnceShareALookAndOutliveTheOneWhoLooks(t *testing.T) {
 	var looks atomic.Int32
 	first := make(chan error, 1)
 	go func() {
-		_, err := c.find(t.Context(), "key", func() (millrace.APIKey, error) {
+		_, err := c.find(t.Context(), "key", func(context.Context) (millrace.APIKey, error) {
 			looks.Add(1)
 			close(looking)
 			<-leave
@@ -76,7 +76,7 @@ func TestCallersAtOnceShareALookAndOutliveTheOneWhoLooks(t *testing.T) {
 	answers := make(chan error, others)
 	for range others {
 		go func() {
-			_, err := c.find(t.Context(), "key", func() (millrace.APIKey, error) { looks.Add(1); return millrace.APIKey{}, nil })
+			_, err := c.find(t.Context(), "key", func(context.Context) (millrace.APIKey, error) { looks.Add(1); return millrace.APIKey{}, nil })
 			answers <- err
 		}()
 	}
@@ -99,7 +99,7 @@ func TestAWaiterLeavesWhenItsContextEnds(t *testing.T) {
 	looking, leave, left := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(left)
-		_, _ = c.find(context.Background(), "key", func() (millrace.APIKey, error) {
+		_, _ = c.find(context.Background(), "key", func(context.Context) (millrace.APIKey, error) {
 			close(looking)
 			<-leave
 			return millrace.APIKey{}, nil
@@ -118,7 +118,7 @@ func TestAWaiterLeavesWhenItsContextEnds(t *testing.T) {
 func TestTheCacheIsBounded(t *testing.T) {
 	c := newKeyCache()
 	for n := range cachedKeys + 100 {
-		_, _ = c.find(t.Context(), fmt.Sprint(n), func() (millrace.APIKey, error) { return millrace.APIKey{}, errKey("is not valid") })
+		_, _ = c.find(t.Context(), fmt.Sprint(n), func(context.Context) (millrace.APIKey, error) { return millrace.APIKey{}, errKey("is not valid") })
 	}
 	if len(c.answers) != cachedKeys {
 		t.Errorf("it remembers %d answers, want %d", len(c.answers), cachedKeys)
@@ -129,9 +129,36 @@ func TestForgettingDuringALookIsNotUndoneByIt(t *testing.T) {
 	c := newKeyCache()
 	looks := 0
 	for range 2 {
-		_, _ = c.find(t.Context(), "key", func() (millrace.APIKey, error) { looks++; c.forget(); return millrace.APIKey{}, nil })
+		_, _ = c.find(t.Context(), "key", func(context.Context) (millrace.APIKey, error) { looks++; c.forget(); return millrace.APIKey{}, nil })
 	}
 	if looks != 2 {
 		t.Errorf("%d looks, want 2: the first answer was older than the change", looks)
+	}
+}
+
+func TestAKeyThatWasGoodStaysGoodWhileTheStoreIsAway(t *testing.T) {
+	now := time.Now()
+	c := newKeyCache()
+	c.now = func() time.Time { return now }
+	ask := func(key millrace.APIKey, err error) (millrace.APIKey, error) {
+		now = now.Add(keyTTL)
+		return c.find(t.Context(), "key", func(context.Context) (millrace.APIKey, error) { return key, err })
+	}
+	away := millrace.Unavailable(errors.New("away"))
+	if _, err := ask(millrace.APIKey{}, away); !errors.Is(err, away) {
+		t.Fatalf("a key nobody knows got %v", err)
+	}
+	good := millrace.APIKey{Name: "good"}
+	for step, answer := range []error{nil, away, context.DeadlineExceeded} {
+		if key, err := ask(good, answer); err != nil || key.Name != good.Name {
+			t.Fatalf("step %d: got %v, %v", step, key, err)
+		}
+	}
+	revoked := errKey("was revoked")
+	if _, err := ask(millrace.APIKey{}, revoked); !errors.Is(err, revoked) {
+		t.Fatalf("a revoked key got %v", err)
+	}
+	if _, err := ask(millrace.APIKey{}, away); !errors.Is(err, away) {
+		t.Fatalf("a key that was revoked before the store went got %v", err)
 	}
 }

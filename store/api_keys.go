@@ -102,7 +102,7 @@ func (s *Store) Authenticate(ctx context.Context, clear string) (millrace.APIKey
 	if !ok {
 		return millrace.APIKey{}, errKey("is not valid")
 	}
-	return s.keys.find(ctx, clear, func() (millrace.APIKey, error) {
+	return s.keys.find(ctx, clear, func(ctx context.Context) (millrace.APIKey, error) {
 		return s.lookUp(ctx, prefix, clear)
 	})
 }
