@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	millrace "github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/sinks"
@@ -44,8 +46,9 @@ type Received struct {
 	EventID   string      `json:"event_id,omitempty"`
 	EventType string      `json:"event_type,omitempty"`
 	Header    http.Header `json:"headers"`
-	// Body is at most maxReceived bytes.
-	Body []byte `json:"body"`
+	// Body is at most maxReceived bytes; in JSON it is "body", or
+	// "body_base64" where it is no text.
+	Body []byte `json:"-"`
 	// Answered is the status it was answered with.
 	Answered int `json:"answered"`
 	// Verified are the kinds of signature that hold; Faults says of each that
@@ -56,6 +59,22 @@ type Received struct {
 
 // Genuine tells whether the delivery is signed by the endpoint's secret.
 func (r Received) Genuine() bool { return len(r.Verified) > 0 && len(r.Faults) == 0 }
+
+// MarshalJSON writes the body as it is best read.
+func (r Received) MarshalJSON() ([]byte, error) {
+	type plain Received
+	out := struct {
+		plain
+		Text  string `json:"body"`
+		Bytes []byte `json:"body_base64,omitempty"`
+	}{plain: plain(r)}
+	if utf8.Valid(r.Body) {
+		out.Text = string(r.Body)
+	} else {
+		out.Bytes = r.Body
+	}
+	return json.Marshal(out)
+}
 
 // maxReceived bounds a body; an event has at most 64 MiB.
 const maxReceived = 64 << 20
@@ -171,13 +190,19 @@ func (l Listening) show(ctx context.Context, arrived <-chan Received, over <-cha
 				return
 			}
 		}
-		r.EventType = l.eventType(ctx, r.EventID)
+		if len(arrived) <= fewWaiting { // under load a type is not worth the wait
+			r.EventType = l.eventType(ctx, r.EventID)
+		}
 		l.Received(r)
 		if shown == l.Count {
 			return
 		}
 	}
 }
+
+// fewWaiting is how many deliveries may wait to be shown before their types
+// are no longer asked for: deliveries must not be slowed down by being shown.
+const fewWaiting = 16
 
 // eventType asks the API, as a delivery does not say it. It is for show only.
 func (l Listening) eventType(ctx context.Context, event string) string {

@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -8,6 +9,20 @@ import (
 
 	"github.com/millrace-dev/millrace/app"
 )
+
+func TestReceivedInJSON(t *testing.T) {
+	for _, c := range []struct{ rule, body, want string }{
+		{"a text is readable", `{"id": 1}`, `"body":"{\"id\": 1}"`},
+		{"bytes are in base64", "\xff\x00", `"body":"","body_base64":"/wA="`},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			text, err := json.Marshal(app.Received{EventID: "e", Body: []byte(c.body)})
+			if err != nil || !strings.Contains(string(text), c.want) || !strings.Contains(string(text), `"event_id":"e"`) {
+				t.Errorf("%s, %v", text, err)
+			}
+		})
+	}
+}
 
 // TestListeningReusesItsOwnEndpointOnly holds which endpoint is given a new
 // secret: no other one's receivers may be broken by it.

@@ -129,7 +129,7 @@ func sendTailReplay(t *testing.T, s shell, port string) {
 		var r struct {
 			EventID   string      `json:"event_id"`
 			EventType string      `json:"event_type"`
-			Body      []byte      `json:"body"`
+			Body      string      `json:"body"`
 			Headers   http.Header `json:"headers"`
 			Verified  []string    `json:"verified"`
 			Faults    []string    `json:"faults"`
@@ -137,7 +137,7 @@ func sendTailReplay(t *testing.T, s shell, port string) {
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatal(err)
 		}
-		if r.EventID != sent.UID || r.EventType != "invoice.sent" || string(r.Body) != `{"text": "1  <2>"}` || r.Headers.Get("X-Shop") != "one=1" {
+		if r.EventID != sent.UID || r.EventType != "invoice.sent" || r.Body != `{"text": "1  <2>"}` || r.Headers.Get("X-Shop") != "one=1" {
 			t.Errorf("another delivery arrived: %s", line)
 		}
 		if len(r.Verified) != 2 || len(r.Faults) != 0 {
