@@ -111,11 +111,13 @@ func apart(err error) []error {
 // alreadySaid ends a command that failed and has said why.
 type alreadySaid struct{}
 
+// Error is never shown.
 func (alreadySaid) Error() string { return "failed" }
 
 // usageError is a fault of the command line that the parser does not see.
 type usageError string
 
+// Error is the fault.
 func (e usageError) Error() string { return string(e) }
 
 // programVersion is what the build says, or else what Go knows of it.
