@@ -46,9 +46,13 @@ func groupPubSub(concurrency int) tests.ConsumerGroupPubSubConstructor {
 		must(t, err)
 		subscriber, err := NewSubscriber(client, SubscriberConfig{
 			Prefix: prefix, Group: group, Concurrency: concurrency, Logger: quiet(),
-			MinBackoff: 10 * time.Millisecond, MaxBackoff: time.Second, ShutdownTimeout: time.Second, ClaimInterval: time.Second,
+			MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, ShutdownTimeout: time.Second, ClaimInterval: time.Second,
 		})
 		must(t, err)
+		t.Cleanup(func() { // TestPublishSubscribeInOrder closes its subscriber before it subscribes
+			must(t, publisher.Close())
+			must(t, subscriber.Close())
+		})
 		return publisher, subscriber
 	}
 }

@@ -90,7 +90,19 @@ func lastID(ctx context.Context, client redis.UniversalClient, key string) (entr
 	if err != nil {
 		return entryID{}, err
 	}
+	if info.LastGeneratedID == "" { // miniredis does not tell
+		return lastEntry(ctx, client, key)
+	}
 	return parseID(info.LastGeneratedID)
+}
+
+// lastEntry returns the id of the last entry that is still there.
+func lastEntry(ctx context.Context, client redis.UniversalClient, key string) (entryID, error) {
+	entries, err := client.XRevRangeN(ctx, key, "+", "-", 1).Result()
+	if err != nil || len(entries) == 0 {
+		return entryID{}, err
+	}
+	return parseID(entries[0].ID)
 }
 
 // groupInfo returns nil if there is no such group or stream.

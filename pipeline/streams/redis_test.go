@@ -25,11 +25,11 @@ const patience = 30 * time.Second
 var shared *server
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
-		childConsumer()
-		return
-	}
-	goleak.VerifyTestMain(suite{m}, goleak.Cleanup(os.Exit))
+	goleak.VerifyTestMain(suite{m}, goleak.Cleanup(os.Exit),
+		// go-redis looks for a lost server once a second, and notices only then that its pool was closed.
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
+		// The stock subscriber's reader sleeps once more after its client was closed.
+		goleak.IgnoreAnyFunction("github.com/ThreeDotsLabs/watermill-redisstream/pkg/redisstream.(*Subscriber).read"))
 }
 
 type suite struct{ *testing.M }

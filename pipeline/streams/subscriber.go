@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Subscriber reads topics as one consumer group. Every Subscribe is a subscription of its own, with two connections: one that waits for entries, and one of a
-// pool that is shared, for everything else.
+// Subscriber reads topics as one consumer group. Every Subscribe is a subscription of its own. There are two connections for a topic: one that waits for entries, and
+// one for everything else, which all topics share.
 type Subscriber struct {
 	cfg     SubscriberConfig
 	client  redis.UniversalClient // the one that was given: only to derive from
@@ -56,7 +56,7 @@ func NewSubscriber(client redis.UniversalClient, cfg SubscriberConfig) (*Subscri
 		return nil, fmt.Errorf("subscriber config: %w", err)
 	}
 	cfg = cfg.withDefaults()
-	control, err := derive(client, own{pool: 4, timeout: cfg.Lease / 3})
+	control, err := derive(client, own{pool: 1, timeout: cfg.Lease / 3})
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,0 @@
-package streams
-
-const childEnv = "STREAMS_TEST_CONSUMER"
-
-func childConsumer() {}
