@@ -71,7 +71,7 @@ func (a *agent) feeds() []pipeline.Feed {
 	p, c := a.process, a.process.config.Stages
 	release := &handlers.Release{
 		Held: p.store, Queued: p.store, Configs: p.configs,
-		Places: c.Deliver.MaxInFlightPerEndpoint, Again: releaseEvery, Idle: c.Retry.HeldInterval,
+		Places: c.Deliver.MaxInFlightPerEndpoint, Again: releaseAgain, Idle: c.Retry.HeldInterval,
 	}
 	lost := &handlers.LostDeliveries{Log: p.store, Barrier: a.barrier(pipeline.Due, "deliver"), Grace: c.Retry.SweepGrace}
 	return []pipeline.Feed{
@@ -127,11 +127,13 @@ func (a *agent) keepHouse(ctx context.Context) {
 }
 
 // placePatience is how long a burst to one endpoint waits for a place before
-// its deliveries are held; releaseEvery is how soon held ones are looked at
-// again while their endpoint takes some.
+// its deliveries are held; releaseEvery is how often the endpoints are looked
+// for that may have held ones released, and releaseAgain how soon one that
+// just had some may have more.
 const (
 	placePatience = 500 * time.Millisecond
 	releaseEvery  = 200 * time.Millisecond
+	releaseAgain  = 10 * time.Millisecond
 )
 
 // partitionsAhead is how many days have their partition before they come.

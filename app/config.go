@@ -62,7 +62,6 @@ type SecretsConfig struct {
 // ServerConfig is the HTTP server of the API.
 type ServerConfig struct {
 	Listen string `koanf:"listen"`
-	// PublicURL is how clients reach it, for links in answers.
 	TLSCert string `koanf:"tls_cert"`
 	TLSKey  string `koanf:"tls_key"`
 	// ReadHeaderTimeout, ReadTimeout, WriteTimeout and IdleTimeout bound a

@@ -128,13 +128,18 @@ func (c *Clock) feed(leading, ctx context.Context, f Feed, out chan<- *message.M
 			}
 			c.observe(f.Name, len(due))
 			fresh := c.emit(ctx, due, out)
-			if err == nil && fresh && len(due) >= c.limit {
+			if err == nil && fresh {
+				pause(leading, min(moreSoon, f.Every))
 				continue
 			}
 		}
 		pause(leading, f.Every)
 	}
 }
+
+// moreSoon is when a feed is asked again that had something: a backlog is
+// worked off as fast as it is taken.
+const moreSoon = 20 * time.Millisecond
 
 // emit passes on what is not under way already and tells whether there was
 // any.

@@ -75,8 +75,8 @@ func (c Config) Validate() error {
 	refuse(c.FlushInterval < 0 || c.FlushInterval > time.Second, "postgres.flush_interval must be between 0 and 1s, not %s", c.FlushInterval)
 	refuse(c.StatementTimeout < time.Second || c.StatementTimeout > time.Minute, "postgres.statement_timeout must be between 1s and 1m, not %s", c.StatementTimeout)
 	refuse(c.ConnectTimeout < time.Second || c.ConnectTimeout > time.Minute, "postgres.connect_timeout must be between 1s and 1m, not %s", c.ConnectTimeout)
-	refuse(c.IdempotencyWindow < time.Minute, "idempotency_window must be at least 1m, not %s", c.IdempotencyWindow)
-	refuse(c.InlinePayloadMax < 0 || c.InlinePayloadMax > 1<<20, "inline_payload_max must be between 0 and 1 MiB, not %d bytes", c.InlinePayloadMax)
+	refuse(c.IdempotencyWindow < time.Minute, "postgres.idempotency_window must be at least 1m, not %s", c.IdempotencyWindow)
+	refuse(c.InlinePayloadMax < 0 || c.InlinePayloadMax > 1<<20, "postgres.inline_payload_max must be between 0 and 1 MiB, not %d bytes", c.InlinePayloadMax)
 	return errors.Join(faults...)
 }
 
