@@ -17,8 +17,9 @@ const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 // signedBy makes a request as Millrace would, by the library of Standard
 // Webhooks.
-func signedBy(t *testing.T, secret, id string, at time.Time, body string) *http.Request {
+func signedBy(t *testing.T, secret string, at time.Time, body string) *http.Request {
 	t.Helper()
+	const id = "e1"
 	library, err := standardwebhooks.NewWebhook(secret)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +59,7 @@ func TestRequestsAreJudgedByTheirSignature(t *testing.T) {
 		t.Run(c.rule, func(t *testing.T) {
 			worked := 0
 			receiver := NewReceiver(secret, func(context.Context, string, []byte) error { worked++; return nil })
-			r := signedBy(t, c.by, "e1", time.Now().Add(-c.ago), `{"id":42}`)
+			r := signedBy(t, c.by, time.Now().Add(-c.ago), `{"id":42}`)
 			if c.spoil != nil {
 				c.spoil(r)
 			}
@@ -83,7 +84,7 @@ func TestAnEventIsWorkedOffOnce(t *testing.T) {
 	})
 	for i, want := range []int{http.StatusInternalServerError, http.StatusOK, http.StatusOK} {
 		w := httptest.NewRecorder()
-		receiver.ServeHTTP(w, signedBy(t, secret, "e1", time.Now(), `{"id":42}`))
+		receiver.ServeHTTP(w, signedBy(t, secret, time.Now(), `{"id":42}`))
 		if w.Code != want {
 			t.Errorf("request %d was answered %d, want %d", i+1, w.Code, want)
 		}
@@ -101,7 +102,7 @@ func TestAnEventUnderWayIsNotBegunTwice(t *testing.T) {
 		return nil
 	})
 	first := make(chan int)
-	one := signedBy(t, secret, "e1", time.Now(), `{}`)
+	one := signedBy(t, secret, time.Now(), `{}`)
 	go func() {
 		w := httptest.NewRecorder()
 		receiver.ServeHTTP(w, one)
@@ -109,7 +110,7 @@ func TestAnEventUnderWayIsNotBegunTwice(t *testing.T) {
 	}()
 	<-begun
 	w := httptest.NewRecorder()
-	receiver.ServeHTTP(w, signedBy(t, secret, "e1", time.Now(), `{}`))
+	receiver.ServeHTTP(w, signedBy(t, secret, time.Now(), `{}`))
 	close(end)
 	if code := <-first; w.Code != http.StatusConflict || code != http.StatusOK {
 		t.Errorf("answered %d and %d, want 409 while the first is under way and 200 to it", w.Code, code)
