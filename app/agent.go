@@ -120,7 +120,11 @@ func (a *agent) fanOutLost(ctx context.Context, e millrace.StoredEvent) error {
 func (a *agent) keepHouse(ctx context.Context) {
 	s := a.process.store
 	_, expired := s.ExpireKeys(ctx, 10_000)
-	err := errors.Join(s.MakePartitions(ctx, a.process.clock.Now(), partitionsAhead), expired, s.FindHeld(ctx))
+	gone, kept := s.Retain(ctx, a.process.clock.Now())
+	if gone.Expired > 0 || len(gone.Dropped) > 0 {
+		a.process.logger.Info("retention", "expired", gone.Expired, "dropped", gone.Dropped)
+	}
+	err := errors.Join(kept, s.MakePartitions(ctx, a.process.clock.Now(), partitionsAhead), expired, s.FindHeld(ctx))
 	if err != nil && ctx.Err() == nil {
 		a.process.logger.Warn("the janitor could not finish its round", "error", err)
 	}

@@ -27,12 +27,7 @@ func Check(ctx context.Context, c Config) (notes []string, faults error) {
 			faults = errors.Join(faults, err)
 		}
 	}
-	look("PostgreSQL", func(ctx context.Context) error {
-		if err := p.openStore(ctx); err != nil {
-			return err
-		}
-		return p.store.CheckKeys(ctx)
-	})
+	look("PostgreSQL", p.openStore)
 	look("Redis", p.openRedis)
 	return notes, faults
 }

@@ -61,7 +61,7 @@ type SecretsConfig struct {
 
 // ServerConfig is the HTTP server of the API.
 type ServerConfig struct {
-	Listen string `koanf:"listen"`
+	Listen  string `koanf:"listen"`
 	TLSCert string `koanf:"tls_cert"`
 	TLSKey  string `koanf:"tls_key"`
 	// ReadHeaderTimeout, ReadTimeout, WriteTimeout and IdleTimeout bound a
@@ -144,6 +144,10 @@ func (c Config) pairs() error {
 	if span := millrace.DefaultStrategy().Span(); c.Postgres.IdempotencyWindow < span {
 		faults = errors.Join(faults, fmt.Errorf(
 			"postgres.idempotency_window (%s) must not be shorter than the default retry policy's span (%s): a key would be forgotten while its event is still being tried", c.Postgres.IdempotencyWindow, span))
+	}
+	if kept := c.Postgres.Retention; kept != 0 && kept < c.Postgres.IdempotencyWindow {
+		faults = errors.Join(faults, fmt.Errorf(
+			"postgres.retention (%s) must not be shorter than postgres.idempotency_window (%s): a key would name an event that is gone", kept, c.Postgres.IdempotencyWindow))
 	}
 	if longest := c.Postgres.StatementTimeout + c.Streams.PublishTimeout; c.Stages.Retry.SweepGrace <= longest {
 		faults = errors.Join(faults, fmt.Errorf(

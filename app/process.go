@@ -74,6 +74,9 @@ func (p *process) openStore(ctx context.Context) error {
 		return unanswered(err)
 	}
 	p.ends = append(p.ends, func() { _ = p.store.Close() })
+	if err := errors.Join(p.store.CheckServer(ctx), p.store.CheckKeys(ctx)); err != nil {
+		return err
+	}
 	granted, err := p.store.GrantedConnections(ctx)
 	if err != nil {
 		return err

@@ -29,7 +29,7 @@ const (
 
 // writers is how many connections the appends have in all: claims and facts
 // are most of the work, keyed events and handed back deliveries the least.
-func (c Config) writers() int { return 6 * c.Writers }
+func (c Config) writers() int { return 5 * c.Writers }
 
 func (s *Store) newAppends() appends {
 	usual := limits{rows: s.config.FlushRows, weight: maxPayload, writers: s.config.Writers, interval: s.config.FlushInterval}

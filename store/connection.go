@@ -33,6 +33,15 @@ func appendParameters() map[string]string {
 	}
 }
 
+// claimParameters let a claim be answered before it is on disk: one that a
+// crash of PostgreSQL loses only leaves its turn unclaimed, to be claimed
+// again by the same entry. See docs/adr.
+func claimParameters() map[string]string {
+	parameters := appendParameters()
+	parameters["synchronous_commit"] = "off"
+	return parameters
+}
+
 // pool makes a pool of at most n connections, with these run-time parameters
 // besides the usual ones.
 func (c Config) pool(n int, parameters map[string]string) (*sqlx.DB, error) {

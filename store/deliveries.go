@@ -190,9 +190,23 @@ func cancelOpen(ctx context.Context, tx *sqlx.Tx, of openOf, why string) (int, e
 // cancelSome cancels some of the deliveries that the condition, a fixed text,
 // picks by $1.
 func cancelSome(ctx context.Context, tx *sqlx.Tx, condition string, of millrace.ID, why string) (int, error) {
+	return ending{kind: millrace.FactCancelled, decided: millrace.Cancelled, why: why}.some(ctx, tx, condition, of)
+}
+
+// ending is how deliveries are ended from outside of the transport, each by a
+// fact.
+type ending struct {
+	kind    millrace.FactKind
+	decided millrace.Status
+	why     string
+}
+
+// some ends some of the open deliveries that the condition, a fixed text,
+// picks by $1, and answers how many.
+func (e ending) some(ctx context.Context, tx *sqlx.Tx, condition string, of millrace.ID) (int, error) {
 	var open []millrace.ID
 	if err := tx.SelectContext(ctx, &open, `SELECT id FROM deliveries WHERE `+condition+` ORDER BY id LIMIT $2 FOR UPDATE`, of, cancelBatch); err != nil {
-		return 0, mapError(err, "list deliveries to cancel")
+		return 0, mapError(err, "list open deliveries")
 	}
 	if len(open) == 0 {
 		return 0, nil
@@ -200,14 +214,14 @@ func cancelSome(ctx context.Context, tx *sqlx.Tx, condition string, of millrace.
 	now := time.Now()
 	_, err := tx.ExecContext(ctx, `
 		WITH d AS (
-			UPDATE deliveries d SET status = 'cancelled', facts = d.facts + 1, next_attempt_at = NULL, held_for = NULL, updated_at = now()
+			UPDATE deliveries d SET status = $6, facts = d.facts + 1, next_attempt_at = NULL, held_for = NULL, updated_at = now()
 			FROM unnest($1::uuid[], $2::uuid[]) AS x(id, fact)
 			WHERE d.id = x.id AND d.id BETWEEN $4 AND $5
 			RETURNING d.id, x.fact, d.turn, d.facts
 		)
 		INSERT INTO facts (delivery_id, id, turn, kind, at, decided, reason, counted, number)
-		SELECT id, fact, turn, 'cancelled', now(), 'cancelled', $3, true, facts FROM d`,
-		ids(open), column(open, oidUUID, func(b []byte, _ millrace.ID) []byte { return putID(b, millrace.NewID(now)) }), clean(why),
-		open[0], open[len(open)-1])
-	return len(open), mapError(err, "cancel deliveries")
+		SELECT id, fact, turn, $7, now(), $6, $3, true, facts FROM d`,
+		ids(open), column(open, oidUUID, func(b []byte, _ millrace.ID) []byte { return putID(b, millrace.NewID(now)) }), clean(e.why),
+		open[0], open[len(open)-1], string(e.decided), string(e.kind))
+	return len(open), mapError(err, "end deliveries")
 }

@@ -36,6 +36,9 @@ type Config struct {
 	ConnectTimeout time.Duration `koanf:"connect_timeout"`
 	// IdempotencyWindow is how long an idempotency key is remembered.
 	IdempotencyWindow time.Duration `koanf:"idempotency_window"`
+	// Retention is how long events are kept with all that belongs to them;
+	// 0: for ever.
+	Retention time.Duration `koanf:"retention"`
 	// InlinePayloadMax is the largest payload, in bytes, that travels inside
 	// a handed back delivery; larger ones travel by reference.
 	InlinePayloadMax int `koanf:"inline_payload_max"`
@@ -52,13 +55,14 @@ func DefaultConfig() Config {
 		StatementTimeout:  10 * time.Second,
 		ConnectTimeout:    5 * time.Second,
 		IdempotencyWindow: 7 * 24 * time.Hour,
+		Retention:         30 * 24 * time.Hour,
 		InlinePayloadMax:  64 << 10,
 	}
 }
 
 // Connections is the most connections that a store of this configuration
 // opens, the leader's included.
-func (c Config) Connections() int { return c.MaxReadConns + c.writers() + 1 }
+func (c Config) Connections() int { return c.MaxReadConns + c.writers() + c.Writers + 1 }
 
 // Validate says in the operator's words what is wrong with a configuration.
 func (c Config) Validate() error {
@@ -76,6 +80,7 @@ func (c Config) Validate() error {
 	refuse(c.StatementTimeout < time.Second || c.StatementTimeout > time.Minute, "postgres.statement_timeout must be between 1s and 1m, not %s", c.StatementTimeout)
 	refuse(c.ConnectTimeout < time.Second || c.ConnectTimeout > time.Minute, "postgres.connect_timeout must be between 1s and 1m, not %s", c.ConnectTimeout)
 	refuse(c.IdempotencyWindow < time.Minute, "postgres.idempotency_window must be at least 1m, not %s", c.IdempotencyWindow)
+	refuse(c.Retention != 0 && c.Retention < 24*time.Hour, "postgres.retention must be at least 24h, or 0 to keep everything, not %s", c.Retention)
 	refuse(c.InlinePayloadMax < 0 || c.InlinePayloadMax > 1<<20, "postgres.inline_payload_max must be between 0 and 1 MiB, not %d bytes", c.InlinePayloadMax)
 	return errors.Join(faults...)
 }
@@ -87,7 +92,9 @@ type Store struct {
 	// binary (one round trip each): a []byte argument must be a bytea, so JSON
 	// is passed as a string.
 	reads *sqlx.DB
-	// writes are the appenders' connections, theirs alone.
+	// writes are the appenders' connections, theirs alone; claims those of the
+	// claims.
+	claims  *sqlx.DB
 	writes  *sqlx.DB
 	appends appends
 	ring    *Keyring
@@ -125,7 +132,11 @@ func OpenUnchecked(c Config, ring *Keyring) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, reads.Close())
 	}
-	s := &Store{config: c, reads: reads, writes: writes, ring: ring, keys: newKeyCache()}
+	claims, err := c.pool(c.Writers, claimParameters())
+	if err != nil {
+		return nil, errors.Join(err, reads.Close(), writes.Close())
+	}
+	s := &Store{config: c, reads: reads, writes: writes, claims: claims, ring: ring, keys: newKeyCache()}
 	s.appends = s.newAppends()
 	return s, nil
 }
@@ -134,7 +145,7 @@ func OpenUnchecked(c Config, ring *Keyring) (*Store, error) {
 func (s *Store) Close() error {
 	s.keys.close()
 	s.appends.close()
-	return errors.Join(s.reads.Close(), s.writes.Close())
+	return errors.Join(s.reads.Close(), s.writes.Close(), s.claims.Close())
 }
 
 // Ping tells whether PostgreSQL answers.
@@ -147,6 +158,27 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	var now time.Time
 	err := s.reads.GetContext(ctx, &now, `SELECT clock_timestamp()`)
 	return now.UTC(), mapError(err, "read PostgreSQL's clock")
+}
+
+// oldestServer is the oldest PostgreSQL that has what the schema and the
+// leader's lock need, as server_version_num.
+const oldestServer = 150000
+
+// CheckServer refuses a PostgreSQL that is too old.
+func (s *Store) CheckServer(ctx context.Context) error {
+	var version int
+	err := s.reads.GetContext(ctx, &version, `SELECT current_setting('server_version_num')::int`)
+	if err != nil {
+		return mapError(err, "read PostgreSQL's version")
+	}
+	return checkServer(version)
+}
+
+func checkServer(version int) error {
+	if version < oldestServer {
+		return fmt.Errorf("this PostgreSQL is version %d; %d or newer is needed", version/10000, oldestServer/10000)
+	}
+	return nil
 }
 
 // GrantedConnections is how many connections PostgreSQL grants in all to
