@@ -51,7 +51,9 @@ func Slow(d time.Duration) Option { return func(o *options) { o.delay = d } }
 func Owner(id string) Option { return func(o *options) { o.endpoint["owner_id"] = id } }
 
 // Endpoint sets a member of the endpoint.
-func Endpoint(member string, value any) Option { return func(o *options) { o.endpoint[member] = value } }
+func Endpoint(member string, value any) Option {
+	return func(o *options) { o.endpoint[member] = value }
+}
 
 // Types narrows the subscription to these event types.
 func Types(names ...string) Option {
@@ -180,6 +182,26 @@ func Once() Expectation {
 			if came[q.EventID]++; came[q.EventID] > 1 {
 				return fmt.Errorf("event %s came %d times", q.EventID, came[q.EventID])
 			}
+		}
+		return nil
+	}
+}
+
+// Came wants each of these events; others may have come, too.
+func Came(ids ...string) Expectation {
+	return func(got []Request) error {
+		came := map[string]bool{}
+		for _, q := range got {
+			came[q.EventID] = true
+		}
+		missing := 0
+		for _, id := range ids {
+			if !came[id] {
+				missing++
+			}
+		}
+		if missing > 0 {
+			return fmt.Errorf("%d of %d events did not come", missing, len(ids))
 		}
 		return nil
 	}
