@@ -13,7 +13,7 @@ import (
 )
 
 // shellPatience is how long anything may take on a slow machine.
-const shellPatience = 2 * time.Minute
+const shellPatience = time.Minute
 
 // shell is a folder with bin/millrace in it, as `make build` leaves a clone.
 type shell struct {
