@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/egress"
 	"github.com/millrace-dev/millrace/pipeline"
 	"github.com/millrace-dev/millrace/pipeline/streams"
 )
@@ -137,5 +138,28 @@ func (c topicCollector) backlogs(gauge func(d *prometheus.Desc, v float64, label
 			gauge(lagDesc, float64(b.Lag), topic, lane)
 			gauge(pendingDesc, float64(b.Pending), topic, lane)
 		}
+	}
+}
+
+// egressCollector reads what the egress counts.
+type egressCollector struct{ proxy *egress.Proxy }
+
+var (
+	tunnelsDesc  = prometheus.NewDesc("millrace_egress_tunnels", "Tunnels of the egress that are open or being set up.", nil, nil)
+	connectsDesc = prometheus.NewDesc("millrace_egress_connects_total", "Requests to the egress, by how they ended.", []string{"reason"}, nil)
+)
+
+// Describe names the metrics.
+func (c egressCollector) Describe(to chan<- *prometheus.Desc) {
+	to <- tunnelsDesc
+	to <- connectsDesc
+}
+
+// Collect reads them.
+func (c egressCollector) Collect(to chan<- prometheus.Metric) {
+	s := c.proxy.Stats()
+	to <- prometheus.MustNewConstMetric(tunnelsDesc, prometheus.GaugeValue, float64(s.Tunnels))
+	for reason, n := range s.Connects {
+		to <- prometheus.MustNewConstMetric(connectsDesc, prometheus.CounterValue, float64(n), string(reason))
 	}
 }

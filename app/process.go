@@ -129,7 +129,7 @@ func (p *process) wire(ctx context.Context, o Options) error {
 }
 
 func (p *process) fanout() *handlers.Fanout {
-	return &handlers.Fanout{Log: p.store, Configs: p.configs, Holding: p.holding}
+	return &handlers.Fanout{Log: p.store, Configs: p.configs, Holding: p.holding, InlineMax: p.config.Postgres.InlinePayloadMax}
 }
 
 // watch starts the loops that every process with stores has.

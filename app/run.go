@@ -49,6 +49,9 @@ func Run(ctx context.Context, c Config, o Options) error {
 	if err != nil {
 		return errors.Join(err, proxy.stop())
 	}
+	if proxy.proxy != nil {
+		p.registry.MustRegister(egressCollector{proxy.proxy})
+	}
 	roles, err := startRoles(p, o)
 	if err == nil {
 		if o.Ready != nil {

@@ -23,6 +23,9 @@ type Fanout struct {
 	Log     DeliveryLog
 	Configs Configs
 	Holding Holding
+	// InlineMax is the largest payload, in bytes, that travels inside each
+	// delivery; larger ones travel by reference.
+	InlineMax int
 }
 
 // Handle fans one event out.
@@ -43,6 +46,9 @@ func (h *Fanout) Handle(ctx context.Context, e millrace.StoredEvent) ([]millrace
 	for i := range deliveries {
 		deliveries[i].Bulk = e.ReplayID != millrace.ID{}
 		deliveries[i].TraceParent = e.TraceParent
+		if len(deliveries[i].Payload) > h.InlineMax {
+			deliveries[i].Payload, deliveries[i].ByReference = nil, true
+		}
 	}
 	return deliveries, refusedForGood(err)
 }
