@@ -138,7 +138,11 @@ func (h *Deliver) disable(ctx context.Context, d millrace.Delivery, c *Config, d
 		}
 		why = "a delivery was given up"
 	}
-	return refusedForGood(h.Endpoints.DisableEndpoint(ctx, d.ProjectID, d.EndpointID, why))
+	err := whileAway(ctx, func() error { return h.Endpoints.DisableEndpoint(ctx, d.ProjectID, d.EndpointID, why) })
+	if millrace.CodeOf(err) == millrace.CodeNotFound {
+		return nil // deleted meanwhile: nothing is left to disable
+	}
+	return refusedForGood(err)
 }
 
 func (h *Deliver) fact(d millrace.Delivery, kind millrace.FactKind, decided millrace.Status, reason string) millrace.Fact {
@@ -149,15 +153,24 @@ func (h *Deliver) fact(d millrace.Delivery, kind millrace.FactKind, decided mill
 // settle writes the fact, for as long as the store is away: what was sent
 // must not be sent again for want of a record.
 func (h *Deliver) settle(ctx context.Context, d millrace.Delivery, f millrace.Fact) error {
+	err := whileAway(ctx, func() (err error) {
+		f.Counted, err = h.Log.Settle(ctx, f)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record what became of delivery %s: %w", d.ID, err)
+	}
+	h.Observe(d, f)
+	return nil
+}
+
+// whileAway writes once more for as long as the store is away. The turn is
+// over by then, so that nobody would come back to what is not written.
+func whileAway(ctx context.Context, write func() error) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		counted, err := h.Log.Settle(ctx, f)
-		if err == nil {
-			f.Counted = counted
-			h.Observe(d, f)
-			return nil
-		}
+		err := write()
 		if !millrace.IsUnavailable(err) || ctx.Err() != nil {
-			return fmt.Errorf("record what became of delivery %s: %w", d.ID, err)
+			return err
 		}
 		select {
 		case <-ctx.Done():
