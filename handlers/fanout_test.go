@@ -11,8 +11,9 @@ import (
 
 // deliveryLog makes a delivery of each target that is not held.
 type deliveryLog struct {
-	err    error
-	fanned []millrace.FanOut
+	payload []byte
+	err     error
+	fanned  []millrace.FanOut
 }
 
 func (l *deliveryLog) FanOut(_ context.Context, f millrace.FanOut) ([]millrace.Delivery, error) {
@@ -20,7 +21,7 @@ func (l *deliveryLog) FanOut(_ context.Context, f millrace.FanOut) ([]millrace.D
 	var out []millrace.Delivery
 	for _, target := range f.Targets {
 		if target.Hold == millrace.HoldNone {
-			out = append(out, millrace.Delivery{EndpointID: target.EndpointID})
+			out = append(out, millrace.Delivery{EndpointID: target.EndpointID, Payload: l.payload})
 		}
 	}
 	return out, l.err
@@ -96,6 +97,25 @@ func TestFanoutFails(t *testing.T) {
 			_, err := h.Handle(t.Context(), millrace.StoredEvent{})
 			if !errors.Is(err, cmp.Or(c.config, c.log)) || millrace.IsPermanent(err) != c.permanent || millrace.IsUnavailable(err) == c.permanent {
 				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+func TestFanoutSendsALargePayloadByReference(t *testing.T) {
+	for name, c := range map[string]struct {
+		size        int
+		byReference bool
+	}{"what is at the bound travels inside": {8, false}, "what is over it stays in the log": {9, true}} {
+		t.Run(name, func(t *testing.T) {
+			h := &Fanout{
+				Log: &deliveryLog{payload: make([]byte, c.size)}, Configs: &configs{known: newConfig(t, endpoint(millrace.EndpointActive))},
+				Holding: holding{}, InlineMax: 8,
+			}
+			out, err := h.Handle(t.Context(), millrace.StoredEvent{Event: millrace.Event{Type: "a"}})
+			must(t, err)
+			if out[0].ByReference != c.byReference || (len(out[0].Payload) == 0) != c.byReference {
+				t.Errorf("by reference: %v, with %d bytes", out[0].ByReference, len(out[0].Payload))
 			}
 		})
 	}
