@@ -49,6 +49,15 @@ func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	}
 }
 
+// newGate stands before the publisher's Redis once its connection is made.
+func newGate(f *fixture) *gate {
+	f.Helper()
+	must(f, f.publisher.Publish("warm", message.NewMessage("warm", nil)))
+	g := &gate{hold: make(chan struct{})}
+	f.publisher.client.AddHook(g)
+	return g
+}
+
 func TestPublishConcurrentCallsLeaveTogether(t *testing.T) {
 	f, g := newGatedFixture(t)
 	var calls sync.WaitGroup
@@ -240,19 +249,22 @@ func TestPublisherClose(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "all calls are accepted", func() bool { return g.trips.Load() == 1 && len(f.publisher.queue) > 0 })
+	eventually(t, "all calls are accepted", func() bool { return g.trips.Load() == 1 && len(f.publisher.queue) == 19 })
 	closed := make(chan error, 1)
-	var accepted int
-	eventually(t, "the queue is full", func() bool { accepted = len(f.publisher.queue); return accepted >= 1 })
-	close(g.hold)
-	calls.Wait()
 	go func() { closed <- f.publisher.Close() }()
+	eventually(t, "it is closing", func() bool {
+		f.publisher.mu.RLock()
+		defer f.publisher.mu.RUnlock()
+		return f.publisher.closed
+	})
+	if err := f.publisher.Publish("topic", message.NewMessage("late", nil)); !errors.Is(err, ErrClosed) {
+		t.Errorf("error %v while closing, want ErrClosed", err)
+	}
+	close(g.hold)
 	must(t, <-closed)
+	calls.Wait()
 	if got := f.length(); got != 20 {
 		t.Errorf("%d entries, want 20", got)
-	}
-	if err := f.publisher.Publish("topic", message.NewMessage("late", nil)); !errors.Is(err, ErrClosed) {
-		t.Errorf("error %v after Close, want ErrClosed", err)
 	}
 	must(t, f.client.Ping(t.Context()).Err()) // the given client is not ours to close
 	must(t, f.publisher.Close())
