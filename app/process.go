@@ -54,7 +54,8 @@ func newProcess(ctx context.Context, c Config, o Options) (*process, error) {
 	if !o.Server && !o.Agent {
 		return p, nil
 	}
-	if err := errors.Join(p.openStore(ctx), p.openRedis(ctx)); err != nil {
+	patient := newPatience(o.Logger)
+	if err := errors.Join(p.openStore(ctx, patient), p.openRedis(ctx, patient)); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -65,16 +66,20 @@ func newProcess(ctx context.Context, c Config, o Options) (*process, error) {
 	return p, nil
 }
 
-func (p *process) openStore(ctx context.Context) error {
+func (p *process) openStore(ctx context.Context, patient patience) error {
 	ring, err := p.config.Secrets.ring()
 	if err != nil {
 		return err
 	}
-	if p.store, err = store.Open(ctx, p.config.Postgres, ring); err != nil {
+	err = patient.open(ctx, "PostgreSQL", func(ctx context.Context) (err error) {
+		p.store, err = store.Open(ctx, p.config.Postgres, ring)
 		return unanswered(err)
+	})
+	if err != nil {
+		return err
 	}
 	p.ends = append(p.ends, func() { _ = p.store.Close() })
-	if err := errors.Join(p.store.CheckServer(ctx), p.store.CheckKeys(ctx)); err != nil {
+	if err := p.store.CheckKeys(ctx); err != nil {
 		return err
 	}
 	granted, err := p.store.GrantedConnections(ctx)
@@ -88,9 +93,12 @@ func (p *process) openStore(ctx context.Context) error {
 	return err
 }
 
-func (p *process) openRedis(ctx context.Context) error {
-	var err error
-	if p.redis, err = openRedis(ctx, p.config.Redis); err != nil {
+func (p *process) openRedis(ctx context.Context, patient patience) error {
+	err := patient.open(ctx, "Redis", func(ctx context.Context) (err error) {
+		p.redis, err = openRedis(ctx, p.config.Redis)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	p.ends = append(p.ends, func() { _ = p.redis.Close() })

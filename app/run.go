@@ -126,15 +126,23 @@ func (r *roles) wait(ctx context.Context, reload <-chan Config, proxyFailed <-ch
 		case err := <-proxyFailed:
 			return err
 		case c := <-reload:
-			if r.agent == nil {
-				continue
-			}
-			if err := r.agent.reload(c.Stages); err != nil {
+			if err := r.reload(c); err != nil {
 				return fmt.Errorf("apply the new stage tuning: %w", err)
 			}
 			r.process.logger.Info("the stages run with the new configuration")
 		}
 	}
+}
+
+func (r *roles) reload(c Config) error {
+	var err error
+	if r.server != nil {
+		err = r.server.reload(c.Stages)
+	}
+	if r.agent != nil {
+		err = errors.Join(err, r.agent.reload(c.Stages))
+	}
+	return err
 }
 
 // stop drains the server before the agent, so that what it took in goes on.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -25,8 +26,14 @@ type server struct {
 	process *process
 	http    *http.Server
 	address string
-	router  *pipeline.Router
+	// intake is the ingest stage as configured now.
+	intake atomic.Pointer[intake]
+}
+
+// intake is a running ingest stage and its source.
+type intake struct {
 	source  *sources.HTTP
+	router  *pipeline.Router
 	running chan error
 }
 
@@ -36,12 +43,10 @@ func startServer(p *process) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server.listen: %w", err)
 	}
-	s := &server{process: p, address: listener.Addr().String(), running: make(chan error, 1)}
+	s := &server{process: p, address: listener.Addr().String()}
 	if err := s.build(); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	go func() { s.running <- s.router.Run(context.Background()) }()
-	<-s.router.Running()
 	go func() {
 		if err := s.serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			p.fail <- fmt.Errorf("serve the API: %w", err)
@@ -51,24 +56,59 @@ func startServer(p *process) (*server, error) {
 }
 
 func (s *server) build() error {
-	p := s.process
-	c := p.config.Stages.Ingest
-	s.source = sources.NewHTTP(sources.HTTPConfig{Concurrency: c.Concurrency, Patience: c.Patience})
-	ingest := &handlers.Ingest{
-		Log: p.store, Configs: p.configs, Queue: p.transport.Pressure, MaxBytes: c.MaxBytes, Ack: c.Ack, Now: p.clock.Now,
-	}
-	in := pipeline.Sources{Submissions: pipeline.Source[millrace.Submission]{Subscriber: s.source, Decode: sources.Submission}}
-	stages := pick(pipeline.Stages(in, pipeline.Handlers{Ingest: ingest}, p.config.Stages), "ingest")
-	var err error
-	if s.router, err = pipeline.NewRouter(stages, p.transport, p.around); err != nil {
-		return err
-	}
 	api, err := s.api()
 	if err != nil {
 		return err
 	}
-	s.http = hardened(p.config.Server, api.Handler(), p.logger)
+	in, err := s.open(s.process.config.Stages)
+	if err != nil {
+		return err
+	}
+	s.intake.Store(in)
+	s.http = hardened(s.process.config.Server, api.Handler(), s.process.logger)
 	return nil
+}
+
+// open runs an ingest stage.
+func (s *server) open(stages pipeline.Config) (*intake, error) {
+	p, c := s.process, stages.Ingest
+	in := &intake{source: sources.NewHTTP(sources.HTTPConfig{Concurrency: c.Concurrency, Patience: c.Patience}), running: make(chan error, 1)}
+	ingest := &handlers.Ingest{
+		Log: p.store, Configs: p.configs, Queue: p.transport.Pressure, MaxBytes: c.MaxBytes, Ack: c.Ack, Now: p.clock.Now,
+	}
+	from := pipeline.Sources{Submissions: pipeline.Source[millrace.Submission]{Subscriber: in.source, Decode: sources.Submission}}
+	rows := pick(pipeline.Stages(from, pipeline.Handlers{Ingest: ingest}, stages), "ingest")
+	var err error
+	if in.router, err = pipeline.NewRouter(rows, p.transport, p.around); err != nil {
+		return nil, err
+	}
+	go func() { in.running <- in.router.Run(context.Background()) }()
+	<-in.router.Running()
+	return in, nil
+}
+
+func (in *intake) close() error { return errors.Join(in.router.Close(), <-in.running) }
+
+// Submit passes a submission to the ingest stage. One that met the end of a
+// stage which was configured anew goes to its successor.
+func (s *server) Submit(ctx context.Context, sub millrace.Submission) (millrace.Receipt, error) {
+	for {
+		in := s.intake.Load()
+		receipt, err := in.source.Submit(ctx, sub)
+		if !errors.Is(err, sources.ErrClosed) || s.intake.Load() == in {
+			return receipt, err
+		}
+	}
+}
+
+// reload runs the ingest stage as configured now; what is in the old one
+// finishes there.
+func (s *server) reload(stages pipeline.Config) error {
+	in, err := s.open(stages)
+	if err != nil {
+		return err
+	}
+	return s.intake.Swap(in).close()
 }
 
 func (s *server) api() (*httpapi.Server, error) {
@@ -80,7 +120,7 @@ func (s *server) api() (*httpapi.Server, error) {
 	c := httpapi.DefaultConfig()
 	c.MaxEventBytes = p.config.Stages.Ingest.MaxBytes
 	return httpapi.New(c, httpapi.Deps{
-		Authenticate: p.store.Authenticate, Submitter: s.source,
+		Authenticate: p.store.Authenticate, Submitter: s,
 		Projects: p.store, Keys: p.store, Endpoints: p.store, Subscriptions: p.store, Events: p.store, Deliveries: p.store,
 		DeadLetters: p.store, Facts: p.store,
 		Replayer: replayer{p}, Redriver: redriver{p},
@@ -110,7 +150,7 @@ func (s *server) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.process.config.Server.ShutdownTimeout)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
-	return errors.Join(err, s.router.Close(), <-s.running)
+	return errors.Join(err, s.intake.Load().close())
 }
 
 // url is where clients on this machine reach the API.

@@ -70,6 +70,22 @@ func TestRestartsInTheMiddleLoseAndRepeatNothing(t *testing.T) {
 	r.Want(Once())
 }
 
+func TestANewStageTuningInTheMiddleLosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r := gw.Receiver()
+	ids := gw.flood(1000, "queued", func() {
+		for _, n := range []int{3, 40} {
+			tune := func(c *app.Config) {
+				c.Stages.Ingest.Concurrency, c.Stages.Persist.Concurrency, c.Stages.Fanout.Concurrency, c.Stages.Deliver.Concurrency = n, n, n, n
+			}
+			gw.Server.Reload(tune)
+			gw.Agent.Reload(tune)
+		}
+	})
+	r.Want(Events(ids...), Once())
+}
+
 func TestFlushAllInTheMiddleLosesNothingThatWasPersisted(t *testing.T) {
 	t.Parallel()
 	gw := New(t)
@@ -181,7 +197,6 @@ func (g *Gateway) process() *exec.Cmd {
 	settings := []string{
 		"postgres.url=" + c.Postgres.URL.Reveal(), "redis.url=" + c.Redis.URL.Reveal(), "secrets.keys=" + c.Secrets.Keys[0].Reveal(),
 		"egress.proxies=" + c.Egress.Proxies[0], "postgres.statement_timeout=2s", "streams.publish_timeout=1s", "postgres.max_read_conns=6",
-		"streams.lease=3s", "streams.renew_interval=900ms", "streams.claim_interval=1s",
 		"stages.retry.sweep_grace=4s", "stages.retry.sweep_interval=300ms", "stages.retry.poll_interval=100ms",
 	}
 	cmd.Env = append(os.Environ(), agentEnv+"="+strings.Join(settings, "\n"))

@@ -39,6 +39,7 @@ type Gateway struct {
 type Role struct {
 	gateway *Gateway
 	options app.Options
+	reload  chan app.Config
 	cancel  context.CancelFunc
 	done    chan error
 }
@@ -75,7 +76,6 @@ func (g *Gateway) config() app.Config {
 	c.Server.Listen, c.Egress.Listen = address(g.t), address(g.t)
 	c.Egress.AllowLoopback, c.Egress.Proxies = true, []string{"http://" + c.Egress.Listen}
 	c.Streams.PublishTimeout = time.Second
-	c.Streams.Lease, c.Streams.RenewInterval, c.Streams.ClaimInterval = 3*time.Second, 900*time.Millisecond, time.Second
 	c.Stages.Retry.PollInterval, c.Stages.Retry.SweepInterval, c.Stages.Retry.SweepGrace = 100*time.Millisecond, 300*time.Millisecond, 4*time.Second
 	return c
 }
@@ -95,7 +95,21 @@ func (g *Gateway) role(o app.Options) *Role {
 	if level := os.Getenv("MILLRACE_TEST_LOG"); level != "" {
 		o.Logger = app.NewLogger(app.LogConfig{Level: level, Format: "text"}, os.Stderr)
 	}
-	return &Role{gateway: g, options: o}
+	reload := make(chan app.Config)
+	o.Reload = reload
+	return &Role{gateway: g, options: o, reload: reload}
+}
+
+// Reload applies a stage tuning to the running role, as SIGHUP does.
+func (r *Role) Reload(change func(*app.Config)) {
+	r.gateway.t.Helper()
+	c := r.gateway.Config
+	change(&c)
+	select {
+	case r.reload <- c:
+	case <-time.After(patience):
+		r.gateway.t.Error("a role did not take its new configuration")
+	}
 }
 
 // Start runs the role until Stop, and waits until it serves.

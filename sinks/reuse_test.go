@@ -48,7 +48,7 @@ func TestConnectionsAreReused(t *testing.T) {
 				if len(got) != workers*each || got[0].Proto != map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[h2] {
 					t.Errorf("the receiver got %d requests by %s", len(got), got[0].Proto)
 				}
-				if n := proxy.tunnels.Load(); n > workers*each/10 {
+				if n := proxy.tunnels.Load(); n > workers*each/3 { // net/http may dial while a connection is being put back
 					t.Errorf("%d requests by %d workers took %d tunnels", workers*each, workers, n)
 				}
 			})

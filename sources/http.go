@@ -43,6 +43,9 @@ func NewHTTP(c HTTPConfig) *HTTP {
 // errOverloaded: too many clients wait already.
 var errOverloaded = errors.New("too many submissions are under way")
 
+// ErrClosed: the source takes nothing more; nothing was done.
+var ErrClosed = errors.New("the server is stopping")
+
 // errNoAnswer: the pipeline did not answer in time; the event may or may not
 // have been taken.
 var errNoAnswer = errors.New("the submission was not settled in time")
@@ -90,7 +93,7 @@ func (h *HTTP) pass(ctx context.Context, s millrace.Submission) (millrace.Receip
 	case <-ctx.Done():
 		return receipt, false, millrace.Unavailable(errOverloaded)
 	case <-h.closed:
-		return receipt, false, millrace.Unavailable(errors.New("the server is stopping"))
+		return receipt, false, millrace.Unavailable(ErrClosed)
 	}
 	select {
 	case <-msg.Acked():
