@@ -22,13 +22,18 @@ import (
 // server is a PostgreSQL of this process' own, with its files in a temporary
 // folder, and with every promise of durability off.
 type server struct {
+	bin  string
 	dir  string
+	who  *syscall.Credential
+	port string
 	url  string
+	// more are settings beyond those that all have.
+	more []string
 	cmd  *exec.Cmd
 	done chan error
 }
 
-func startServer() (*server, error) {
+func startServer(more ...string) (*server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -37,38 +42,48 @@ func startServer() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: dir, done: make(chan error, 1)}
-	if err := s.run(bin); err != nil {
+	s := &server{bin: bin, dir: dir, more: more}
+	if err = s.prepare(); err == nil {
+		err = s.run()
+	}
+	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return s, nil
 }
 
-func (s *server) run(bin string) error {
-	who, err := credential(s.dir)
-	if err != nil {
+// prepare makes the server's files and picks its port.
+func (s *server) prepare() error {
+	var err error
+	if s.who, err = credential(s.dir); err != nil {
 		return err
 	}
-	data := filepath.Join(s.dir, "data")
-	initdb := s.command(who, filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	initdb := s.command(filepath.Join(s.bin, "initdb"), "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	port, err := freePort()
-	if err != nil {
+	if s.port, err = freePort(); err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(s.dir, "log"))
+	s.url = "postgres://postgres@127.0.0.1:" + s.port + "/postgres?sslmode=disable"
+	return nil
+}
+
+func (s *server) data() string { return filepath.Join(s.dir, "data") }
+
+// run starts the server on its files and waits until it answers.
+func (s *server) run() error {
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }() // the server has its own handle
-	s.cmd = s.command(who, filepath.Join(bin, "postgres"), append(settings(bin), "-D", data, "-p", port)...)
+	s.cmd = s.command(filepath.Join(s.bin, "postgres"), append(settings(s.bin, s.more), "-D", s.data(), "-p", s.port)...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.done = make(chan error, 1)
 	if err := s.launch(); err != nil {
 		return fmt.Errorf("start postgres: %w", err)
 	}
-	s.url = "postgres://postgres@127.0.0.1:" + port + "/postgres?sslmode=disable"
 	if err := s.answer(); err != nil {
 		said, _ := os.ReadFile(log.Name())
 		return fmt.Errorf("postgres does not answer: %w\n%s", err, said)
@@ -127,15 +142,15 @@ func (s *server) stop() {
 	}
 }
 
-func (s *server) command(who *syscall.Credential, name string, args ...string) *exec.Cmd {
+func (s *server) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = s.dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.who}
 	dieWithParent(cmd.SysProcAttr)
 	return cmd
 }
 
-func settings(bin string) []string {
+func settings(bin string, more []string) []string {
 	set := []string{
 		"listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "full_page_writes=off", "synchronous_commit=off",
 		"max_connections=200", "max_locks_per_transaction=512", "shared_buffers=128MB", "max_wal_size=4GB", "timezone=UTC", "jit=off",
@@ -146,7 +161,7 @@ func settings(bin string) []string {
 		}
 	}
 	var args []string
-	for _, s := range set {
+	for _, s := range append(set, more...) {
 		args = append(args, "-c", s)
 	}
 	return args
