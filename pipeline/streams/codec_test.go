@@ -1,15 +1,12 @@
 package streams
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/ThreeDotsLabs/watermill"
-	"github.com/ThreeDotsLabs/watermill-redisstream/pkg/redisstream"
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
@@ -45,41 +42,6 @@ func assertSame(t *testing.T, got, want *message.Message) {
 	if got.UUID != want.UUID || string(got.Payload) != string(want.Payload) || !maps.Equal(got.Metadata, want.Metadata) {
 		t.Errorf("message (UUID %q, %d bytes, %d metadata) came as (UUID %q, %d bytes, %d metadata)",
 			want.UUID, len(want.Payload), len(want.Metadata), got.UUID, len(got.Payload), len(got.Metadata))
-	}
-}
-
-func TestWireStockPublisherToOurs(t *testing.T) {
-	f := newFixture(t, shared)
-	stock, err := redisstream.NewPublisher(redisstream.PublisherConfig{Client: shared.client(t)}, watermill.NopLogger{})
-	must(t, err)
-	defer stock.Close()
-	messages := f.subscribe(f.subscriber(f.config()))
-	for name, msg := range wireMessages() {
-		t.Run(name, func(t *testing.T) {
-			must(t, stock.Publish(f.prefix+"topic", msg))
-			got := f.next(messages)
-			assertSame(t, got, msg)
-			got.Ack()
-		})
-	}
-}
-
-func TestWireOursToStockSubscriber(t *testing.T) {
-	f := newFixture(t, shared)
-	stock, err := redisstream.NewSubscriber(redisstream.SubscriberConfig{Client: shared.client(t), ConsumerGroup: "stock", OldestId: "0"}, watermill.NopLogger{})
-	must(t, err)
-	defer stock.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	messages, err := stock.Subscribe(ctx, f.prefix+"topic")
-	must(t, err)
-	for name, msg := range wireMessages() {
-		t.Run(name, func(t *testing.T) {
-			must(t, f.publisher.Publish("topic", msg))
-			got := f.next(messages)
-			assertSame(t, got, msg)
-			got.Ack()
-		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -71,4 +72,88 @@ func TestAGroupThatIsMadeAgainBeginsAtTheStart(t *testing.T) {
 	f.nextIs(messages, "m0").Ack()
 	must(t, f.client.XGroupDestroy(t.Context(), f.key(), "group").Err())
 	f.nextIs(messages, "m0").Ack() // what is in the stream may not have been worked on
+}
+
+// TestHealWithWorkInFlight breaks what a subscription reads while one of its messages is out.
+func TestHealWithWorkInFlight(t *testing.T) {
+	breaks := map[string]func(*fixture, *server){
+		"the group is destroyed": func(f *fixture, _ *server) {
+			must(f, f.client.XGroupDestroy(context.Background(), f.key(), "group").Err())
+		},
+		"a stream is deleted": func(f *fixture, _ *server) {
+			must(f, f.client.Del(context.Background(), f.key()).Err())
+		},
+		"the other stream is deleted": func(f *fixture, _ *server) {
+			must(f, f.client.Del(context.Background(), Key(f.prefix, "topic", Bulk)).Err())
+		},
+		"everything is deleted": func(f *fixture, _ *server) {
+			must(f, f.client.FlushAll(context.Background()).Err())
+		},
+		"Redis restarts empty": func(f *fixture, s *server) {
+			s.kill()
+			s.empty(f.T)
+			must(f, s.start())
+		},
+		"Redis restarts with what it had": func(f *fixture, s *server) {
+			s.kill()
+			must(f, s.start())
+		},
+	}
+	for name, broken := range breaks {
+		t.Run(name, func(t *testing.T) {
+			own := ownServer(t, "--appendonly", "yes", "--appendfsync", "always")
+			f := newFixture(t, own)
+			subscriber := f.subscriber(f.config())
+			messages := f.subscribe(subscriber)
+			f.publish(Live, "before", 2)
+			f.nextIs(messages, "before0").Ack()
+			inFlight := f.nextIs(messages, "before1")
+			eventually(t, "one is acked, and trimmed", func() bool { return subscriber.Stats().Acked == 1 && f.length() == 1 })
+			broken(f, own)
+			began := time.Now()
+			f.publish(Live, "after", 1)
+			f.nextIs(messages, "after0").Ack()
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("the next message came after %s", took)
+			}
+			f.publish(Bulk, "bulk", 1)
+			f.nextIs(messages, "bulk0").Ack()
+			inFlight.Ack()
+			eventually(t, "what was in flight is acked too", func() bool { return subscriber.Stats().Acked == 4 && len(f.pending()) == 0 })
+			f.silent(messages, 50*time.Millisecond)
+		})
+	}
+}
+
+// TestHealStaysQuickWhenIdle breaks what an idle subscription reads, and gives it no message to notice by.
+func TestHealWhenIdle(t *testing.T) {
+	own := ownServer(t)
+	f := newFixture(t, own)
+	messages := f.subscribe(f.subscriber(f.config()))
+	f.publish(Live, "before", 1)
+	f.next(messages).Ack()
+	must(t, f.client.FlushAll(t.Context()).Err())
+	began := time.Now()
+	eventually(t, "the group is there again", func() bool {
+		groups, err := f.client.XInfoGroups(t.Context(), f.key()).Result()
+		return err == nil && len(groups) == 1
+	})
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestRedisThatDoesNotAnswerDoesNotHangClose(t *testing.T) {
+	subscriber, err := NewSubscriber(silentServer(t), SubscriberConfig{Group: "group", Logger: quiet(), ShutdownTimeout: time.Second})
+	must(t, err)
+	messages, err := subscriber.Subscribe(t.Context(), "topic")
+	must(t, err)
+	began := time.Now()
+	must(t, subscriber.Close())
+	if _, open := <-messages; open {
+		t.Error("a message came from nowhere")
+	}
+	if took := time.Since(began); took > patience {
+		t.Errorf("it took %s", took)
+	}
 }

@@ -49,15 +49,6 @@ func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	}
 }
 
-// newGate stands before the publisher's Redis once its connection is made.
-func newGate(f *fixture) *gate {
-	f.Helper()
-	must(f, f.publisher.Publish("warm", message.NewMessage("warm", nil)))
-	g := &gate{hold: make(chan struct{})}
-	f.publisher.client.AddHook(g)
-	return g
-}
-
 func TestPublishConcurrentCallsLeaveTogether(t *testing.T) {
 	f, g := newGatedFixture(t)
 	var calls sync.WaitGroup
