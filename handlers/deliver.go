@@ -158,7 +158,7 @@ func (h *Deliver) settle(ctx context.Context, d millrace.Delivery, f millrace.Fa
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("record what became of delivery %s: %w", d.ID, err)
+		return fmt.Errorf("record what became of delivery %s: %w", d.ID, refusedForGood(err))
 	}
 	h.Observe(d, f)
 	return nil

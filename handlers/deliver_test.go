@@ -264,7 +264,14 @@ func TestDeliverGivesUpSettling(t *testing.T) {
 			t.Errorf("error %v after %d tries", err, d.log.tries)
 		}
 	})
-	t.Run("when the store does not like it", func(t *testing.T) {
+	t.Run("for good when the store refuses the fact, and does not send for it again", func(t *testing.T) {
+		d := newDelivery(t, millrace.EndpointActive, millrace.OutcomeSuccess)
+		d.log.settle = []error{refused}
+		if err := d.handle(t.Context()); !errors.Is(err, refused) || !millrace.IsPermanent(err) {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("for now when the store fails otherwise", func(t *testing.T) {
 		d := newDelivery(t, millrace.EndpointActive, millrace.OutcomeSuccess)
 		d.log.settle = []error{errOdd}
 		if err := d.handle(t.Context()); !errors.Is(err, errOdd) || len(d.observed) != 0 {
