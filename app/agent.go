@@ -121,8 +121,8 @@ func (a *agent) keepHouse(ctx context.Context) {
 	s := a.process.store
 	_, expired := s.ExpireKeys(ctx, 10_000)
 	gone, kept := s.Retain(ctx, a.process.clock.Now())
-	if gone.Expired > 0 || len(gone.Dropped) > 0 {
-		a.process.logger.Info("retention", "expired", gone.Expired, "dropped", gone.Dropped)
+	if gone.Expired > 0 || len(gone.Dropped) > 0 || gone.Deleted > 0 {
+		a.process.logger.Info("retention", "expired", gone.Expired, "dropped", gone.Dropped, "deleted", gone.Deleted)
 	}
 	err := errors.Join(kept, s.MakePartitions(ctx, a.process.clock.Now(), partitionsAhead), expired, s.FindHeld(ctx))
 	if err != nil && ctx.Err() == nil {

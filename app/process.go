@@ -44,6 +44,8 @@ type process struct {
 	quit  context.CancelFunc
 	ends  []func() // what close does, last first
 	fail  chan error
+	// startup opens the stores; the zero one tries each once.
+	startup startup
 }
 
 // newProcess reaches the stores and refuses what cannot work with them.
@@ -54,8 +56,8 @@ func newProcess(ctx context.Context, c Config, o Options) (*process, error) {
 	if !o.Server && !o.Agent {
 		return p, nil
 	}
-	patient := newPatience(o.Logger)
-	if err := errors.Join(p.openStore(ctx, patient), p.openRedis(ctx, patient)); err != nil {
+	p.startup = startup{until: time.Now().Add(startPatience), again: startAgain, warn: p.logger.Warn}
+	if err := errors.Join(p.openStore(ctx), p.openRedis(ctx)); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -66,12 +68,12 @@ func newProcess(ctx context.Context, c Config, o Options) (*process, error) {
 	return p, nil
 }
 
-func (p *process) openStore(ctx context.Context, patient patience) error {
+func (p *process) openStore(ctx context.Context) error {
 	ring, err := p.config.Secrets.ring()
 	if err != nil {
 		return err
 	}
-	err = patient.open(ctx, "PostgreSQL", func(ctx context.Context) (err error) {
+	err = p.startup.open(ctx, "PostgreSQL", func(ctx context.Context) (err error) {
 		p.store, err = store.Open(ctx, p.config.Postgres, ring)
 		return unanswered(err)
 	})
@@ -93,8 +95,8 @@ func (p *process) openStore(ctx context.Context, patient patience) error {
 	return err
 }
 
-func (p *process) openRedis(ctx context.Context, patient patience) error {
-	err := patient.open(ctx, "Redis", func(ctx context.Context) (err error) {
+func (p *process) openRedis(ctx context.Context) error {
+	err := p.startup.open(ctx, "Redis", func(ctx context.Context) (err error) {
 		p.redis, err = openRedis(ctx, p.config.Redis)
 		return err
 	})

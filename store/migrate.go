@@ -55,7 +55,7 @@ func Migrate(ctx context.Context, url millrace.Sensitive, way Direction) error {
 			if _, err := provider.Up(ctx); err != nil {
 				return mapError(err, "migrate up")
 			}
-			return makePartitions(ctx, db, time.Now(), partitionsAhead)
+			return makePartitions(ctx, db, time.Now(), span{ahead: partitionsAhead})
 		}
 		return fmt.Errorf("migrate: there is no direction %q, only up and down", way)
 	})
@@ -85,6 +85,9 @@ func withGoose(ctx context.Context, url millrace.Sensitive, run func(*sqlx.DB, *
 	db, err := c.pool(3, nil)
 	if err != nil {
 		return err
+	}
+	if err := checkServer(ctx, db); err != nil {
+		return errors.Join(err, db.Close())
 	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, db.DB, migrations.FS(), goose.WithSessionLocker(schemaLock{}), goose.WithDisableGlobalRegistry(true))
 	if err != nil {

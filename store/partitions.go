@@ -36,24 +36,35 @@ func partitionedTables() []partitioned {
 // days ahead of it, and moves into them what the default partitions caught.
 // It may run anywhere at any time, also twice at once.
 func (s *Store) MakePartitions(ctx context.Context, now time.Time, ahead int) error {
-	return makePartitions(ctx, s.reads, now, ahead)
+	return makePartitions(ctx, s.reads, now, span{oldest: s.oldest(now), ahead: ahead})
 }
 
-func makePartitions(ctx context.Context, db *sqlx.DB, now time.Time, ahead int) error {
+// span is which days around today have partitions: none before the oldest,
+// whose rows are retention's to delete.
+type span struct {
+	oldest time.Time
+	ahead  int
+}
+
+func makePartitions(ctx context.Context, db *sqlx.DB, now time.Time, days span) error {
 	have, err := partitionNames(ctx, db)
 	if err != nil {
 		return err
 	}
 	today := now.UTC().Truncate(24 * time.Hour)
+	from := today.AddDate(0, 0, -caughtDays)
+	if from.Before(days.oldest) {
+		from = days.oldest
+	}
 	for _, table := range partitionedTables() {
-		days, err := table.caught(ctx, db, today)
+		missing, err := table.caught(ctx, db, from, today)
 		if err != nil {
 			return err
 		}
-		for ahead := range ahead + 1 {
-			days = append(days, today.AddDate(0, 0, ahead))
+		for ahead := range days.ahead + 1 {
+			missing = append(missing, today.AddDate(0, 0, ahead))
 		}
-		for _, day := range days {
+		for _, day := range missing {
 			p := partition{partitioned: table, day: day}
 			if have[p.name()] {
 				continue
@@ -67,18 +78,19 @@ func makePartitions(ctx context.Context, db *sqlx.DB, now time.Time, ahead int) 
 	return nil
 }
 
-// caughtDays is how far back the days of caught rows get a partition.
+// caughtDays is how far back the days of caught rows get a partition, and how
+// many are looked for at once.
 const caughtDays = 30
 
-// caught lists the days before today that the default partition caught rows
-// of, because no one made their partition in time.
-func (t partitioned) caught(ctx context.Context, db *sqlx.DB, today time.Time) ([]time.Time, error) {
+// caught lists the days in [first, end) that the default partition caught rows
+// of, because no one made their partition in time; the oldest first.
+func (t partitioned) caught(ctx context.Context, db *sqlx.DB, first, end time.Time) ([]time.Time, error) {
 	var days []time.Time
-	from := millrace.FloorID(today.AddDate(0, 0, -caughtDays))
+	from := millrace.FloorID(first)
 	for range caughtDays {
 		var id millrace.ID
 		err := db.GetContext(ctx, &id, `SELECT `+t.key+` FROM `+t.table+`_default WHERE `+t.key+` >= $1 AND `+t.key+` < $2 ORDER BY 1 LIMIT 1`,
-			from, millrace.FloorID(today))
+			from, millrace.FloorID(end))
 		if errors.Is(err, sql.ErrNoRows) {
 			break
 		}

@@ -141,7 +141,7 @@ func (s *Store) CheckKeys(ctx context.Context) error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%w %s; put it back behind the current one", ErrUnknownKey, strings.Join(missing, ", "))
+		return fmt.Errorf("%w %s: put it back into secrets.keys, behind the current one", ErrUnknownKey, strings.Join(missing, ", "))
 	}
 	return nil
 }

@@ -92,10 +92,10 @@ type Store struct {
 	// binary (one round trip each): a []byte argument must be a bytea, so JSON
 	// is passed as a string.
 	reads *sqlx.DB
-	// writes are the appenders' connections, theirs alone; claims those of the
-	// claims.
-	claims  *sqlx.DB
+	// writes are the appenders' connections, theirs alone, but for the claims,
+	// which have their own.
 	writes  *sqlx.DB
+	claims  *sqlx.DB
 	appends appends
 	ring    *Keyring
 	keys    *keyCache
@@ -105,14 +105,19 @@ type Store struct {
 	OnChange func(project millrace.ID)
 }
 
-// Open connects to PostgreSQL and refuses a schema that this program does
-// not know (ErrSchema). The ring opens what is encrypted at rest.
+// Open connects to PostgreSQL and refuses one that is too old, and a schema
+// that this program does not know (ErrSchema). The ring opens what is
+// encrypted at rest.
 func Open(ctx context.Context, c Config, ring *Keyring) (*Store, error) {
 	s, err := OpenUnchecked(c, ring)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSchema(ctx, s.reads); err != nil {
+	err = checkServer(ctx, s.reads)
+	if err == nil {
+		err = checkSchema(ctx, s.reads)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -158,27 +163,6 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	var now time.Time
 	err := s.reads.GetContext(ctx, &now, `SELECT clock_timestamp()`)
 	return now.UTC(), mapError(err, "read PostgreSQL's clock")
-}
-
-// oldestServer is the oldest PostgreSQL that has what the schema and the
-// leader's lock need, as server_version_num.
-const oldestServer = 150000
-
-// CheckServer refuses a PostgreSQL that is too old.
-func (s *Store) CheckServer(ctx context.Context) error {
-	var version int
-	err := s.reads.GetContext(ctx, &version, `SELECT current_setting('server_version_num')::int`)
-	if err != nil {
-		return mapError(err, "read PostgreSQL's version")
-	}
-	return checkServer(version)
-}
-
-func checkServer(version int) error {
-	if version < oldestServer {
-		return fmt.Errorf("this PostgreSQL is version %d; %d or newer is needed", version/10000, oldestServer/10000)
-	}
-	return nil
 }
 
 // GrantedConnections is how many connections PostgreSQL grants in all to
