@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -14,6 +16,21 @@ func (s *Store) Tx(ctx context.Context, run func(tx *sqlx.Tx) error) error { ret
 // CancelEndpointIn cancels an endpoint's open deliveries in a transaction.
 func (s *Store) CancelEndpointIn(ctx context.Context, tx *sqlx.Tx, endpoint millrace.ID, why string) (int, error) {
 	return cancelOpen(ctx, tx, openOf{EndpointID: endpoint}, why)
+}
+
+// CancelBatch is how many deliveries one statement ends.
+const CancelBatch = cancelBatch
+
+// DropUnder drops a table's partition of a day that had nothing open at the
+// moment it was looked at.
+func (s *Store) DropUnder(ctx context.Context, table string, day, looked time.Time) (bool, error) {
+	for _, t := range partitionedTables() {
+		if t.table == table {
+			_, dropped, err := s.erase(ctx, partition{t, day.UTC().Truncate(24 * time.Hour)}.drop(looked))
+			return dropped, err
+		}
+	}
+	return false, fmt.Errorf("no table %s", table)
 }
 
 // Appending is the pool of the appends' connections.
