@@ -63,7 +63,9 @@ func (b *buffers) putLarge(large *[largeBuffer]byte) {
 }
 
 func (t *tunnel) forward(direction int, to net.Conn, data []byte) error {
-	t.touch(direction)
+	if err := t.admit(direction); err != nil {
+		return err
+	}
 	n, err := to.Write(data)
 	t.bytes[direction].Add(uint64(n))
 	return err

@@ -150,8 +150,8 @@ func (p *Proxy) watchTunnels() {
 		select {
 		case <-p.ctx.Done():
 			return
-		case now := <-look.C:
-			p.closeTunnels(func(t *tunnel, closing bool) bool { return t.overdue(now, closing) })
+		case <-look.C:
+			p.closeTunnels(func(t *tunnel, closing bool) bool { return t.retire(time.Now(), closing) })
 		case <-refresh.C:
 			if err := p.connector.policy.refreshOwn(); err != nil {
 				p.log.Error("keep judging by the addresses this machine had", "error", err)

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,10 @@ type tunnel struct {
 	early        []byte // what the client sent right behind its CONNECT
 	limits       tunnelLimits
 	epoch        time.Time
+
+	// gate keeps what the client sends from being passed on once the tunnel is retired: it was not sent, then, and may be sent again.
+	gate    sync.Mutex
+	retired bool
 
 	heard     [2]atomic.Int64 // by direction: when bytes last moved, in nanoseconds since epoch
 	halfEnded atomic.Bool
@@ -68,6 +73,29 @@ func (t *tunnel) close() {
 }
 
 func (t *tunnel) touch(direction int) { t.heard[direction].Store(int64(time.Since(t.epoch))) }
+
+// retire decides that the tunnel is to be closed, if it is overdue: from then on nothing of the client's is passed on.
+func (t *tunnel) retire(now time.Time, draining bool) bool {
+	t.gate.Lock()
+	defer t.gate.Unlock()
+	t.retired = t.retired || t.overdue(now, draining)
+	return t.retired
+}
+
+// admit notes that bytes move in a direction. It refuses the client's once the tunnel is retired.
+func (t *tunnel) admit(direction int) error {
+	if direction == up {
+		t.gate.Lock()
+		defer t.gate.Unlock()
+		if t.retired {
+			return errRetired
+		}
+	}
+	t.touch(direction)
+	return nil
+}
+
+var errRetired = errors.New("the tunnel is being closed")
 
 // overdue tells whether the tunnel has to be closed. Draining, because of its age or because the proxy stops, it goes at its next rest.
 func (t *tunnel) overdue(now time.Time, draining bool) bool {

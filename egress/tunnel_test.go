@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -236,5 +237,31 @@ func TestShutdownEndsADialThatHangs(t *testing.T) {
 	}
 	if got := p.Stats().Tunnels; got != 0 {
 		t.Errorf("%d places held", got)
+	}
+}
+
+// TestWhatComesAfterATunnelIsRetiredIsNotPassedOn: the client may then send it again by another tunnel, without its being there twice.
+func TestWhatComesAfterATunnelIsRetiredIsNotPassedOn(t *testing.T) {
+	client, dest := net.Pipe()
+	defer client.Close()
+	defer dest.Close()
+	tun := &tunnel{epoch: time.Now().Add(-time.Second), limits: tunnelLimits{idle: time.Hour, halfClosed: time.Hour, lifetime: time.Hour}, bytes: &[2]atomic.Uint64{}}
+	if tun.retire(time.Now(), false) {
+		t.Fatal("a young tunnel of a proxy that goes on is retired")
+	}
+	if err := tun.admit(up); err != nil {
+		t.Fatal(err)
+	}
+	if tun.retire(time.Now().Add(time.Minute), true) {
+		t.Fatal("a tunnel that is owed an answer is retired")
+	}
+	if err := tun.admit(down); err != nil {
+		t.Fatal(err)
+	}
+	if !tun.retire(time.Now().Add(time.Minute), true) {
+		t.Fatal("a tunnel at rest is not retired when the proxy stops")
+	}
+	if err := tun.forward(up, dest, []byte("a request")); !errors.Is(err, errRetired) {
+		t.Errorf("a request was passed on: %v", err)
 	}
 }
