@@ -141,13 +141,18 @@ func (c Config) Validate() error {
 // pairs refuses values that are fine alone and unsafe together.
 func (c Config) pairs() error {
 	var faults error
-	if span := millrace.DefaultStrategy().Span(); c.Postgres.IdempotencyWindow < span {
+	span := millrace.DefaultStrategy().Span()
+	if c.Postgres.IdempotencyWindow < span {
 		faults = errors.Join(faults, fmt.Errorf(
 			"postgres.idempotency_window (%s) must not be shorter than the default retry policy's span (%s): a key would be forgotten while its event is still being tried", c.Postgres.IdempotencyWindow, span))
 	}
 	if kept := c.Postgres.Retention; kept != 0 && kept < c.Postgres.IdempotencyWindow {
 		faults = errors.Join(faults, fmt.Errorf(
 			"postgres.retention (%s) must not be shorter than postgres.idempotency_window (%s): a key would name an event that is gone", kept, c.Postgres.IdempotencyWindow))
+	}
+	if kept := c.Postgres.Retention; kept != 0 && kept < span {
+		faults = errors.Join(faults, fmt.Errorf(
+			"postgres.retention (%s) must not be shorter than the default retry policy's span (%s): an event would be given up while it is still being tried", kept, span))
 	}
 	if longest := c.Postgres.StatementTimeout + c.Streams.PublishTimeout; c.Stages.Retry.SweepGrace <= longest {
 		faults = errors.Join(faults, fmt.Errorf(

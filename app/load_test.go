@@ -88,6 +88,9 @@ func TestLoadRefusesInTheOperatorsWords(t *testing.T) {
 		{"a renewal of more than a third of the lease", app.Origins{Flags: []string{"streams.renew_interval=4s"}}, "streams.renew_interval must be at most a third of the lease"},
 		{"lease and claim over 15 s", app.Origins{Flags: []string{"streams.claim_interval=7s"}}, "streams.lease and claim_interval together must be at most 15s"},
 		{"keys forgotten before the last retry", app.Origins{Flags: []string{"postgres.idempotency_window=24h"}}, "postgres.idempotency_window (24h0m0s) must not be shorter"},
+		{"events gone before their keys", app.Origins{Flags: []string{"postgres.retention=100h"}}, "postgres.retention (100h0m0s) must not be shorter than postgres.idempotency_window (168h0m0s)"},
+		{"events gone before the last retry", app.Origins{Flags: []string{"postgres.retention=25h", "postgres.idempotency_window=24h"}}, "postgres.retention (25h0m0s) must not be shorter than the default retry policy's span"},
+		{"events kept for less than a day", app.Origins{Flags: []string{"postgres.retention=1h"}}, "postgres.retention must be at least 24h, or 0 to keep everything, not 1h0m0s"},
 		{"a sweep that overtakes statements", app.Origins{Flags: []string{"stages.retry.sweep_grace=15s"}}, "stages.retry.sweep_grace (15s) must exceed"},
 		{"an egress open to all without a token", app.Origins{Flags: []string{"egress.listen=:4750"}}, "set egress.token or egress.client_ca"},
 	} {
