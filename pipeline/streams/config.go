@@ -93,7 +93,7 @@ func (c SubscriberConfig) withDefaults() SubscriberConfig {
 	def := DefaultSubscriberConfig()
 	c.Consumer = orDefault(c.Consumer, def.Consumer)
 	c.Concurrency = orDefault(c.Concurrency, def.Concurrency)
-	c.MaxWaiting = orDefault(c.MaxWaiting, 8*c.Concurrency)
+	c.MaxWaiting = orDefault(c.MaxWaiting, max(0, 8*c.Concurrency))
 	c.Lease = orDefault(c.Lease, def.Lease)
 	c.RenewInterval = orDefault(c.RenewInterval, c.Lease/3)
 	c.ClaimInterval = orDefault(c.ClaimInterval, def.ClaimInterval)

@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,3 +140,10 @@ func (f *fixture) length() int64 {
 	must(f, err)
 	return n
 }
+
+// clock is a time that the test moves on.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }

@@ -25,6 +25,10 @@ const patience = 30 * time.Second
 var shared *server
 
 func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		childConsumer()
+		return
+	}
 	goleak.VerifyTestMain(suite{m}, goleak.Cleanup(os.Exit),
 		// go-redis looks for a lost server once a second, and notices only then that its pool was closed.
 		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
