@@ -86,6 +86,9 @@ func (h *HTTP) pass(ctx context.Context, s millrace.Submission) (millrace.Receip
 	var receipt millrace.Receipt
 	s.Receipt = &receipt
 	msg := message.NewMessage("", nil)
+	if s.TraceParent != "" {
+		msg.Metadata.Set("traceparent", s.TraceParent) // W3C Trace Context
+	}
 	// The client may leave; what it handed in is settled all the same.
 	msg.SetContext(context.WithValue(context.WithoutCancel(ctx), submissionKey{}, &s))
 	select {
