@@ -1,7 +1,6 @@
 package millracetest
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -28,8 +27,12 @@ type Request struct {
 	EventID string
 	Header  http.Header
 	Body    string
-	Status  int
+	// Status is what was answered; Cut: nothing was.
+	Status int
 }
+
+// Cut is the reply of an endpoint that closes the connection instead.
+const Cut = 0
 
 // Option changes a receiver, its endpoint or its subscription.
 type Option func(*options)
@@ -48,7 +51,16 @@ func Replies(statuses ...int) Option { return func(o *options) { o.replies = sta
 func Slow(d time.Duration) Option { return func(o *options) { o.delay = d } }
 
 // Owner says whose endpoint it is.
-func Owner(id string) Option { return func(o *options) { o.endpoint["owner_id"] = id } }
+func Owner(id string) Option { return Endpoint("owner_id", id) }
+
+// Tries is a policy of so many tries, a second apart, the first two at once.
+func Tries(n int) Option {
+	schedule := make([]int, n)
+	for i := 2; i < n; i++ {
+		schedule[i] = 1
+	}
+	return Endpoint("strategy", map[string]any{"type": "list", "schedule": schedule})
+}
 
 // Endpoint sets a member of the endpoint.
 func Endpoint(member string, value any) Option {
@@ -77,28 +89,66 @@ func filterConfig(o *options) map[string]any {
 	return c
 }
 
+// Receiver makes an endpoint that this test plays, with a subscription to all
+// events.
+func (g *Gateway) Receiver(change ...Option) *Receiver {
+	g.t.Helper()
+	o := options{replies: []int{http.StatusOK}, endpoint: map[string]any{"name": "receiver"}, subscription: map[string]any{"name": "receiver"}}
+	for _, c := range change {
+		c(&o)
+	}
+	r := &Receiver{t: g.t, replies: o.replies, delay: o.delay}
+	r.server = httptest.NewServer(http.HandlerFunc(r.take))
+	g.t.Cleanup(r.server.Close)
+	o.endpoint["url"] = r.server.URL
+	var endpoint struct {
+		UID     string
+		Secrets []struct{ Value string }
+	}
+	g.Must(http.MethodPost, "/endpoints", o.endpoint, &endpoint)
+	r.EndpointID, r.Secret = endpoint.UID, endpoint.Secrets[0].Value
+	if o.subscription != nil {
+		o.subscription["endpoint_id"] = endpoint.UID
+		g.Must(http.MethodPost, "/subscriptions", o.subscription, nil)
+	}
+	g.receivers = append(g.receivers, r)
+	return r
+}
+
 func (r *Receiver) take(w http.ResponseWriter, q *http.Request) {
 	body, err := io.ReadAll(q.Body)
 	if err != nil {
 		return
 	}
-	r.mu.Lock()
-	status := r.replies[0]
-	if len(r.replies) > 1 {
-		r.replies = r.replies[1:]
-	}
-	r.mu.Unlock()
+	status := r.next()
 	if r.delay > 0 {
 		select {
 		case <-time.After(r.delay):
 		case <-q.Context().Done():
-			return
+			status = Cut
 		}
 	}
-	r.mu.Lock()
-	r.got = append(r.got, Request{EventID: q.Header.Get("webhook-id"), Header: q.Header.Clone(), Body: string(body), Status: status})
-	r.mu.Unlock()
+	r.keep(Request{EventID: q.Header.Get("webhook-id"), Header: q.Header.Clone(), Body: string(body), Status: status})
+	if status == Cut {
+		panic(http.ErrAbortHandler)
+	}
 	w.WriteHeader(status)
+}
+
+func (r *Receiver) next() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	status := r.replies[0]
+	if len(r.replies) > 1 {
+		r.replies = r.replies[1:]
+	}
+	return status
+}
+
+func (r *Receiver) keep(q Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.got = append(r.got, q)
 }
 
 // Answer changes what is answered from now on.
@@ -113,96 +163,4 @@ func (r *Receiver) Got() []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]Request(nil), r.got...)
-}
-
-// Expectation judges what came; nil: it holds.
-type Expectation func([]Request) error
-
-// Want waits until everything expected holds.
-func (r *Receiver) Want(all ...Expectation) []Request {
-	r.t.Helper()
-	eventually(r.t, "the receiver got what was expected", func() error {
-		got := r.Got()
-		for _, e := range all {
-			if err := e(got); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return r.Got()
-}
-
-// Attempts wants exactly so many requests.
-func Attempts(n int) Expectation {
-	return func(got []Request) error {
-		if len(got) != n {
-			return fmt.Errorf("%d requests came, want %d", len(got), n)
-		}
-		return nil
-	}
-}
-
-// SameID wants all requests to be of one event.
-func SameID() Expectation {
-	return func(got []Request) error {
-		for _, q := range got {
-			if q.EventID != got[0].EventID || q.EventID == "" {
-				return fmt.Errorf("webhook-id %q and %q came", got[0].EventID, q.EventID)
-			}
-		}
-		return nil
-	}
-}
-
-// Events wants each of these events, and no other; repeats are fine.
-func Events(ids ...string) Expectation {
-	return func(got []Request) error {
-		came := map[string]bool{}
-		for _, q := range got {
-			came[q.EventID] = true
-		}
-		for _, id := range ids {
-			if !came[id] {
-				return fmt.Errorf("event %s did not come; %d of %d did", id, len(came), len(ids))
-			}
-		}
-		if len(came) != len(ids) {
-			return fmt.Errorf("%d different events came, want %d", len(came), len(ids))
-		}
-		return nil
-	}
-}
-
-// Once wants no event twice.
-func Once() Expectation {
-	return func(got []Request) error {
-		came := map[string]int{}
-		for _, q := range got {
-			if came[q.EventID]++; came[q.EventID] > 1 {
-				return fmt.Errorf("event %s came %d times", q.EventID, came[q.EventID])
-			}
-		}
-		return nil
-	}
-}
-
-// Came wants each of these events; others may have come, too.
-func Came(ids ...string) Expectation {
-	return func(got []Request) error {
-		came := map[string]bool{}
-		for _, q := range got {
-			came[q.EventID] = true
-		}
-		missing := 0
-		for _, id := range ids {
-			if !came[id] {
-				missing++
-			}
-		}
-		if missing > 0 {
-			return fmt.Errorf("%d of %d events did not come", missing, len(ids))
-		}
-		return nil
-	}
 }

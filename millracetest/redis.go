@@ -2,11 +2,12 @@ package millracetest
 
 import (
 	"context"
-	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"syscall"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -16,18 +17,15 @@ type Redis struct {
 	t      testing.TB
 	addr   string
 	dir    string
-	cmd    *exec.Cmd
+	child  *child // nil while it is down
 	Client *redis.Client
+	// forgot is whether it lost what it had been given.
+	forgot bool
 }
 
 func newRedis(t testing.TB) *Redis {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &Redis{t: t, addr: listener.Addr().String(), dir: t.TempDir()}
-	_ = listener.Close()
+	r := &Redis{t: t, addr: address(t), dir: t.TempDir()}
 	r.Client = redis.NewClient(&redis.Options{Addr: r.addr})
 	t.Cleanup(func() {
 		_ = r.Client.Close()
@@ -37,52 +35,57 @@ func newRedis(t testing.TB) *Redis {
 	return r
 }
 
-// Start starts the server, with an append-only file, and waits until it
-// answers.
+// Start starts the server on what its append-only file holds, and waits until
+// it answers.
 func (r *Redis) Start() {
 	r.t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		r.t.Fatalf("redis-server is not on PATH; `make deps` installs it: %v", err)
 	}
-	_, port, _ := net.SplitHostPort(r.addr)
-	r.cmd = exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--dir", r.dir, "--save", "", "--appendonly", "yes")
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatalf("start redis-server: %v", err)
+	_, port, err := net.SplitHostPort(r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--dir", r.dir, "--save", "", "--appendonly", "yes")
+	if r.child, err = startChild(cmd); err != nil {
+		r.t.Fatal(err)
 	}
 	eventually(r.t, "redis-server answers", func() error { return r.Client.Ping(context.Background()).Err() })
 }
 
 // Kill ends the server at once.
 func (r *Redis) Kill() {
-	if r.cmd == nil {
+	if r.child == nil {
 		return
 	}
-	_ = r.cmd.Process.Kill()
-	_ = r.cmd.Wait()
-	r.cmd = nil
+	_ = r.child.end(syscall.SIGKILL) // that it was killed is no news
+	r.child = nil
 }
 
-// patience bounds every wait: five times what is promised, on a busy machine.
-const patience = 90 * time.Second
+// Revive kills the server and starts it again on what it kept.
+func (r *Redis) Revive() {
+	r.t.Helper()
+	r.Kill()
+	r.Start()
+}
 
-// eventually asks again and again until there is no error.
-func eventually(t testing.TB, what string, ask func() error) {
-	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ask()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %s: %s: %v", patience, what, err)
-		}
+// Empty kills the server and starts it again without its data.
+func (r *Redis) Empty() {
+	r.t.Helper()
+	r.Kill()
+	r.forgot = true
+	if err := os.RemoveAll(filepath.Join(r.dir, "appendonlydir")); err != nil {
+		r.t.Fatal(err)
+	}
+	r.Start()
+}
+
+// FlushAll makes the server forget everything.
+func (r *Redis) FlushAll() {
+	r.t.Helper()
+	r.forgot = true
+	if err := r.Client.FlushAll(context.Background()).Err(); err != nil {
+		r.t.Fatal(err)
 	}
 }
-
-var errNotYet = fmt.Errorf("not yet")

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/millrace-dev/millrace/app"
 )
 
 // collector takes OpenTelemetry traces over HTTP and keeps their bytes.
@@ -42,10 +40,10 @@ func TestATraceGoesOnFromTheClientThroughEveryStageToTheEndpoint(t *testing.T) {
 	traces := &collector{}
 	server := httptest.NewServer(traces)
 	t.Cleanup(server.Close)
-	gw := New(t, func(c *app.Config) { c.Tracing.Endpoint = server.URL + "/v1/traces" })
+	gw := New(t, Set("tracing.endpoint="+server.URL+"/v1/traces"))
 	r := gw.Receiver()
 	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-	if err := gw.Call(http.MethodPost, "/events", Event("order.paid"), nil, "traceparent", "00-"+trace+"-00f067aa0ba902b7-01"); err != nil {
+	if _, err := gw.Try("/events", Event("order.paid"), "traceparent", "00-"+trace+"-00f067aa0ba902b7-01"); err != nil {
 		t.Fatal(err)
 	}
 	got := r.Want(Attempts(1))[0].Header.Get("traceparent")
@@ -55,4 +53,17 @@ func TestATraceGoesOnFromTheClientThroughEveryStageToTheEndpoint(t *testing.T) {
 	eventually(t, "every stage reports its span", func() error {
 		return traces.names("millrace.ingest", "millrace.persist", "millrace.fanout", "millrace.deliver")
 	})
+}
+
+func TestWithoutACollectorTheClientsTraceReachesTheEndpointAsItIs(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r := gw.Receiver()
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	if _, err := gw.Try("/events", Event("order.paid"), "traceparent", parent); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Want(Attempts(1))[0].Header.Get("traceparent"); got != parent {
+		t.Errorf("the endpoint got traceparent %q, want %q", got, parent)
+	}
 }

@@ -1,0 +1,111 @@
+package millracetest
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEachRoleRestartsInTheMiddleAndNothingIsLostOrRepeated(t *testing.T) {
+	t.Parallel()
+	gw := New(t, Apart())
+	r := gw.Receiver()
+	ids := gw.Under(Load{Events: 2000, Ack: "queued", Meanwhile: []func(){gw.Agent.Restart, gw.Server.Restart, gw.Egress.Restart}})
+	r.Want(Came(ids...), Once())
+}
+
+func TestEachRoleIsKilledInTheMiddleAndNothingIsLostAndLittleRepeated(t *testing.T) {
+	t.Parallel()
+	const inFlight = 64
+	gw := New(t, Apart(), quickTakeover(), Set(fmt.Sprintf("stages.deliver.concurrency=%d", inFlight)))
+	r := gw.Receiver(Tries(20))
+	ids := gw.Under(Load{Events: 2000, Ack: "queued", Meanwhile: []func(){gw.Agent.Revive, gw.Server.Revive, gw.Egress.Revive}})
+	// What the killed agent had sent and not noted, and what the killed egress
+	// carried, comes again.
+	r.Want(Came(ids...), Repeats(2*inFlight))
+}
+
+func TestEachRoleIsKilledInTheMiddleAndAKeyStaysOneEvent(t *testing.T) {
+	t.Parallel()
+	const inFlight = 64
+	gw := New(t, Apart(), quickTakeover(), Set(fmt.Sprintf("stages.deliver.concurrency=%d", inFlight)))
+	r := gw.Receiver(Tries(20))
+	ids := gw.Under(Load{Events: 1000, Keyed: true, Meanwhile: []func(){gw.Server.Revive, gw.Agent.Revive}})
+	r.Want(Events(ids...), Repeats(inFlight), bodies(1000))
+}
+
+// quickTakeover lets an agent take over soon what a dead one held.
+func quickTakeover() Setup {
+	return Set("streams.lease=3s", "streams.renew_interval=900ms", "streams.claim_interval=1s")
+}
+
+func TestANewStageTuningInTheMiddleLosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r := gw.Receiver()
+	retune := func(concurrency int) func() {
+		var settings []string
+		for _, stage := range []string{"ingest", "persist", "fanout", "deliver"} {
+			settings = append(settings, fmt.Sprintf("stages.%s.concurrency=%d", stage, concurrency))
+		}
+		return func() {
+			gw.Server.Reload(settings...)
+			gw.Agent.Reload(settings...)
+		}
+	}
+	ids := gw.Under(Load{Events: 1000, Ack: "queued", Meanwhile: []func(){retune(3), retune(40)}})
+	r.Want(Events(ids...), Once())
+}
+
+func TestTwoAgentsShareTheWorkAndOneGoesOnWhenTheLeaderIsKilled(t *testing.T) {
+	t.Parallel()
+	gw := New(t, Apart(), quickTakeover())
+	leader := gw.Agent
+	eventually(t, "the first agent leads", func() error {
+		leaders, err := gw.list(`SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
+			AND (classid::bigint << 32 | objid::bigint) = hashtextextended('millrace.lead.' || current_schema() || '.agent', 0)`)
+		if err == nil && len(leaders) == 0 {
+			err = errNotYet
+		}
+		return err
+	})
+	other := gw.AnotherAgent()
+	r := gw.Receiver(Slow(20*time.Millisecond), Replies(500), Endpoint("strategy", map[string]any{"type": "list", "schedule": []int{0, 3, 3, 3, 3, 3, 3}}))
+	ids := gw.Under(Load{Events: 300, Ack: "queued"})
+	r.Want(Came(ids...))
+	for name, agent := range map[string]*Role{"first": leader, "second": other} {
+		if n := agent.handled("deliver"); n == 0 {
+			t.Errorf("the %s agent did none of the work", name)
+		}
+	}
+	r.Answer(200)
+	leader.Kill()
+	gw.deliveries("delivered", len(ids))
+}
+
+// handled is how many messages a stage of the role has handled, by its
+// metrics.
+func (r *Role) handled(stage string) int {
+	t := r.gateway.t
+	t.Helper()
+	answer, err := http.Get("http://" + r.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	want := fmt.Sprintf(`millrace_stage_messages_total{result="ok",stage=%q} `, stage)
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		if value, found := strings.CutPrefix(lines.Text(), want); found {
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	return 0
+}
