@@ -201,11 +201,16 @@ type ending struct {
 	why     string
 }
 
+// pickOpen lists and locks some of the deliveries that the condition picks.
+func pickOpen(condition string) string {
+	return `SELECT id FROM deliveries WHERE ` + condition + ` ORDER BY id LIMIT $2 FOR UPDATE`
+}
+
 // some ends some of the open deliveries that the condition, a fixed text,
 // picks by $1, and answers how many.
 func (e ending) some(ctx context.Context, tx *sqlx.Tx, condition string, of millrace.ID) (int, error) {
 	var open []millrace.ID
-	if err := tx.SelectContext(ctx, &open, `SELECT id FROM deliveries WHERE `+condition+` ORDER BY id LIMIT $2 FOR UPDATE`, of, cancelBatch); err != nil {
+	if err := tx.SelectContext(ctx, &open, pickOpen(condition), of, cancelBatch); err != nil {
 		return 0, mapError(err, "list open deliveries")
 	}
 	if len(open) == 0 {

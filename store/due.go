@@ -28,28 +28,34 @@ func (s *Store) due(ctx context.Context, why millrace.DueReason, query string, a
 	return all, nil
 }
 
+const listDue = `
+	SELECT id, turn FROM deliveries
+	WHERE status = 'waiting' AND coalesce(next_attempt_at, '-infinity'::timestamptz) <= now()
+	ORDER BY coalesce(next_attempt_at, '-infinity'::timestamptz) LIMIT $1`
+
 // DueDeliveries lists waiting deliveries whose time has come by PostgreSQL's
 // clock, the longest due first.
 func (s *Store) DueDeliveries(ctx context.Context, limit int) ([]millrace.Due, error) {
-	return s.due(ctx, millrace.DueTime, `
-		SELECT id, turn FROM deliveries
-		WHERE status = 'waiting' AND coalesce(next_attempt_at, '-infinity'::timestamptz) <= now()
-		ORDER BY coalesce(next_attempt_at, '-infinity'::timestamptz) LIMIT $1`, limit)
+	return s.due(ctx, millrace.DueTime, listDue, limit)
 }
+
+const listLost = `
+	SELECT id, turn FROM deliveries WHERE status = 'queued' AND queued_at < $1
+	ORDER BY queued_at, id LIMIT $2`
 
 // LostDeliveries lists deliveries that were given to the transport before the
 // moment and are there still, the oldest first.
 func (s *Store) LostDeliveries(ctx context.Context, before time.Time, limit int) ([]millrace.Due, error) {
-	return s.due(ctx, millrace.DueLost, `
-		SELECT id, turn FROM deliveries WHERE status = 'queued' AND queued_at < $1
-		ORDER BY queued_at, id LIMIT $2`, before, limit)
+	return s.due(ctx, millrace.DueLost, listLost, before, limit)
 }
+
+const listHeld = `
+	SELECT id, turn FROM deliveries WHERE endpoint_id = $1 AND status = 'held'
+	ORDER BY id LIMIT $2`
 
 // HeldDeliveries lists an endpoint's held deliveries, the oldest first.
 func (s *Store) HeldDeliveries(ctx context.Context, endpoint millrace.ID, limit int) ([]millrace.Due, error) {
-	return s.due(ctx, millrace.DueReleased, `
-		SELECT id, turn FROM deliveries WHERE endpoint_id = $1 AND status = 'held'
-		ORDER BY id LIMIT $2`, endpoint, limit)
+	return s.due(ctx, millrace.DueReleased, listHeld, endpoint, limit)
 }
 
 // back is a delivery to hand back.

@@ -56,5 +56,45 @@ func (s *Store) BackPlan(a, b millrace.ID) (string, []any) {
 	return handBack, []any{ids([]millrace.ID{a, b}), `{1,1}`, `{held,waiting}`, ids([]millrace.ID{a, b}), a, b, 100}
 }
 
+// Reading is the pool of the reads' connections.
+func (s *Store) Reading() *sqlx.DB { return s.reads }
+
+// Poll is a statement that is run again and again, whatever there is to do.
+type Poll struct {
+	Name, SQL string
+	Args      []any
+	// Rows is how many rows it may look at where there are as many queued,
+	// waiting and held as Polls was told.
+	Rows int
+}
+
+// Polls are those of a gateway with so many deliveries queued, waiting and
+// held in all, with so few of each of an endpoint's, and with as few events
+// since the last sweep.
+func Polls(endpoint millrace.ID, since time.Time, open, few int) []Poll {
+	const limit = 100
+	now := time.Now()
+	past := millrace.FloorID(now.Add(48 * time.Hour))
+	yesterday, today := dayOf(now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -1))
+	polls := []Poll{
+		{"due", listDue, []any{limit}, limit},
+		{"lost", listLost, []any{now, limit}, open},
+		{"held to look at", listToLookAt, []any{limit}, limit},
+		{"held of an endpoint", listHeld, []any{endpoint, few / 2}, few},
+		{"queued of an endpoint", countQueued, []any{endpoint, few}, few},
+		{"whether an endpoint holds", endpointHolds, []any{endpoint}, few},
+		{"held ones without a row", findHeld, nil, open},
+		{"the end of a page", pageEnd, []any{since, now, past, sweepPage}, 2 * few},          // by a bitmap each counts twice
+		{"unmatched", listUnmatched, []any{since, now, past, millrace.ID{}, limit}, 4 * few}, // and its match and its dead letter once
+	}
+	for _, condition := range expiring() {
+		polls = append(polls, Poll{"expiring: " + condition, pickOpen(condition), []any{today, limit}, open})
+	}
+	for _, query := range openOfDay() {
+		polls = append(polls, Poll{"open of a day: " + query, query, []any{yesterday, today}, open})
+	}
+	return polls
+}
+
 // Session is the connection that has the lock.
 func (l *Leadership) Session() *sqlx.Conn { return l.conn }

@@ -32,20 +32,26 @@ func (s *Store) HeldEndpoints(ctx context.Context) ([]millrace.HeldEndpoint, err
 	return s.held(ctx, `SELECT endpoint_id, project_id FROM held_endpoints ORDER BY endpoint_id`)
 }
 
+const listToLookAt = `SELECT endpoint_id, project_id FROM held_endpoints WHERE look_at <= now() ORDER BY look_at, endpoint_id LIMIT $1`
+
 // HeldToLookAt lists endpoints that hold deliveries and whose time to be
 // looked at has come, the longest due first.
 func (s *Store) HeldToLookAt(ctx context.Context, limit int) ([]millrace.HeldEndpoint, error) {
-	return s.held(ctx, `SELECT endpoint_id, project_id FROM held_endpoints WHERE look_at <= now() ORDER BY look_at, endpoint_id LIMIT $1`, limit)
+	return s.held(ctx, listToLookAt, limit)
 }
+
+const countQueued = `
+	SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE endpoint_id = $1 AND status = 'queued' LIMIT $2) AS queued`
 
 // QueuedCount counts an endpoint's deliveries that the transport has, up to
 // most.
 func (s *Store) QueuedCount(ctx context.Context, endpoint millrace.ID, most int) (int, error) {
 	var n int
-	err := s.reads.GetContext(ctx, &n, `
-		SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE endpoint_id = $1 AND status = 'queued' LIMIT $2) AS queued`, endpoint, most)
+	err := s.reads.GetContext(ctx, &n, countQueued, endpoint, most)
 	return n, mapError(err, "count the queued deliveries of endpoint "+endpoint.String())
 }
+
+const endpointHolds = `SELECT EXISTS (SELECT FROM deliveries WHERE endpoint_id = $1 AND status = 'held')`
 
 // LookAgain puts off the next look at an endpoint, or forgets it when it holds
 // nothing. What is held meanwhile is never missed: whoever holds a delivery
@@ -58,7 +64,7 @@ func (s *Store) LookAgain(ctx context.Context, endpoint millrace.ID, in time.Dur
 			return mapError(err, "lock held endpoint "+endpoint.String())
 		}
 		var holds bool
-		err := tx.GetContext(ctx, &holds, `SELECT EXISTS (SELECT FROM deliveries WHERE endpoint_id = $1 AND status = 'held')`, endpoint)
+		err := tx.GetContext(ctx, &holds, endpointHolds, endpoint)
 		if err != nil {
 			return mapError(err, "look at what endpoint "+endpoint.String()+" holds")
 		}
@@ -82,13 +88,15 @@ func lookNow(ctx context.Context, in sqlx.ExecerContext, endpoint millrace.ID) e
 	return mapError(err, "look at held endpoint "+endpoint.String())
 }
 
+const findHeld = `
+	INSERT INTO held_endpoints (endpoint_id, project_id, look_at)
+	SELECT DISTINCT endpoint_id, project_id, now() FROM deliveries WHERE status = 'held' ORDER BY endpoint_id
+	ON CONFLICT (endpoint_id) DO NOTHING`
+
 // FindHeld goes through all held deliveries and gives a row to each endpoint
 // that holds some and has none. Nothing needs it; it mends what should not
 // have happened.
 func (s *Store) FindHeld(ctx context.Context) error {
-	_, err := s.reads.ExecContext(ctx, `
-		INSERT INTO held_endpoints (endpoint_id, project_id, look_at)
-		SELECT DISTINCT endpoint_id, project_id, now() FROM deliveries WHERE status = 'held' ORDER BY endpoint_id
-		ON CONFLICT (endpoint_id) DO NOTHING`)
+	_, err := s.reads.ExecContext(ctx, findHeld)
 	return mapError(err, "find endpoints that hold deliveries")
 }

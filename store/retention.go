@@ -53,14 +53,19 @@ func (s *Store) oldest(now time.Time) time.Time {
 	return now.Add(-s.config.Retention - retentionGrace).UTC().Truncate(24 * time.Hour)
 }
 
+// expiring picks what has no time left, by an index of each state.
+func expiring() []string {
+	return []string{`id < $1 AND status = 'held'`, `id < $1 AND status = 'waiting'`}
+}
+
 // expire gives up what waits or is held and is older than the line. What is
 // queued is about to be sent: it is left to its turn.
 func (s *Store) expire(ctx context.Context, line time.Time, done *Retained) error {
 	end := ending{kind: millrace.FactExpired, decided: millrace.Expired, why: "its retention ended before it was delivered"}
-	for _, status := range []string{`'held'`, `'waiting'`} {
+	for _, condition := range expiring() {
 		n, err := inBatches(cancelBatch, func() (n int, err error) {
 			err = s.tx(ctx, func(tx *sqlx.Tx) error {
-				n, err = end.some(ctx, tx, `id < $1 AND status = `+status, millrace.FloorID(line))
+				n, err = end.some(ctx, tx, condition, millrace.FloorID(line))
 				return err
 			})
 			return n, err
@@ -157,14 +162,23 @@ func dropOrder() []partitioned {
 	return tables
 }
 
+// openOfDay looks for a day's open deliveries, by an index of each state.
+func openOfDay() []string {
+	const ofDay = ` AND (event_id >= $1 AND event_id < $2 OR id >= $1 AND id < $2))`
+	return []string{
+		`SELECT EXISTS (SELECT FROM deliveries WHERE status = 'held'` + ofDay,
+		`SELECT EXISTS (SELECT FROM deliveries WHERE status = 'waiting'` + ofDay,
+		`SELECT EXISTS (SELECT FROM deliveries WHERE status = 'queued'` + ofDay,
+	}
+}
+
 // hasOpen tells whether a delivery of the day's events is open, or one that a
 // replay made on that day, or one that a replay is still to make.
 func (s *Store) hasOpen(ctx context.Context, day time.Time) (bool, error) {
 	from, to := dayOf(day)
-	for _, status := range []string{`'held'`, `'waiting'`, `'queued'`} {
+	for _, query := range openOfDay() {
 		var open bool
-		err := s.reads.GetContext(ctx, &open, `
-			SELECT EXISTS (SELECT FROM deliveries WHERE status = `+status+` AND (event_id >= $1 AND event_id < $2 OR id >= $1 AND id < $2))`, from, to)
+		err := s.reads.GetContext(ctx, &open, query, from, to)
 		if err != nil || open {
 			return open, mapError(err, "look for open deliveries")
 		}

@@ -36,30 +36,34 @@ func (s *Store) UnmatchedEvents(ctx context.Context, since, until time.Time, lim
 	return events, nil
 }
 
+const pageEnd = `
+	SELECT stored_at FROM events WHERE stored_at >= $1 AND stored_at < $2 AND id < $3
+	ORDER BY stored_at, id OFFSET $4 LIMIT 1`
+
 // endOfPage is where a page of the log that begins at since ends, exclusive.
 // Events of one moment are in one page.
 func (s *Store) endOfPage(ctx context.Context, since, until time.Time) (time.Time, error) {
 	var end time.Time
-	err := s.reads.GetContext(ctx, &end, `
-		SELECT stored_at FROM events WHERE stored_at >= $1 AND stored_at < $2 AND id < $3
-		ORDER BY stored_at, id OFFSET $4 LIMIT 1`, since, until, millrace.FloorID(until.Add(tooEarly)), sweepPage)
+	err := s.reads.GetContext(ctx, &end, pageEnd, since, until, millrace.FloorID(until.Add(tooEarly)), sweepPage)
 	if errors.Is(err, sql.ErrNoRows) {
 		return until, nil
 	}
 	return end.Add(time.Microsecond), mapError(err, "look how much of the log there is")
 }
 
-// unmatched reads what of a page was never fanned out. The subqueries are
-// scalar so that each event is looked up by its key: as a join, the planner
-// might read all matches that there are.
+// The subqueries are scalar so that each event is looked up by its key: as a
+// join, the planner might read all matches that there are.
+const listUnmatched = `
+	SELECT ` + eventColumns + ` FROM events e
+	WHERE e.stored_at >= $1 AND e.stored_at < $2 AND e.id < $3 AND e.duplicate_of IS NULL
+		AND (SELECT true FROM matches m WHERE m.event_id = e.id AND m.replay_id = $4) IS NULL
+		AND (SELECT true FROM dead_letters l WHERE l.event_id = e.id AND l.settled_at IS NULL LIMIT 1) IS NULL
+	ORDER BY e.stored_at, e.id LIMIT $5`
+
+// unmatched reads what of a page was never fanned out.
 func (s *Store) unmatched(ctx context.Context, since, until time.Time, limit int) ([]millrace.StoredEvent, error) {
 	var rows []eventRecordRow
-	err := s.reads.SelectContext(ctx, &rows, `
-		SELECT `+eventColumns+` FROM events e
-		WHERE e.stored_at >= $1 AND e.stored_at < $2 AND e.id < $3 AND e.duplicate_of IS NULL
-			AND (SELECT true FROM matches m WHERE m.event_id = e.id AND m.replay_id = $4) IS NULL
-			AND (SELECT true FROM dead_letters l WHERE l.event_id = e.id AND l.settled_at IS NULL LIMIT 1) IS NULL
-		ORDER BY e.stored_at, e.id LIMIT $5`,
+	err := s.reads.SelectContext(ctx, &rows, listUnmatched,
 		since, until, millrace.FloorID(until.Add(tooEarly)), millrace.ID{}, limit)
 	if err != nil {
 		return nil, mapError(err, "list events that were not fanned out")
