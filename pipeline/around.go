@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -15,7 +14,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	millrace "github.com/millrace-dev/millrace"
-	"github.com/millrace-dev/millrace/pipeline/streams"
 )
 
 // DeadLetters keeps messages that cannot be processed.
@@ -39,7 +37,7 @@ type Around struct {
 
 // wrap puts the middleware around a stage's handler.
 func (a Around) wrap(s Stage) message.HandlerFunc {
-	return a.measured(s, a.traced(s, a.settled(s, &gate{}, timed(s, recovered(s.handle)))))
+	return a.measured(s, a.traced(s, a.settled(s, timed(s, recovered(s.handle)))))
 }
 
 // recovered turns a panic into an error, counted like any other.
@@ -67,58 +65,6 @@ func timed(s Stage, next message.HandlerFunc) message.HandlerFunc {
 		defer msg.SetContext(whole)
 		return next(msg)
 	}
-}
-
-// settled acts on the four outcomes: values pass on, an error is counted by
-// the transport, a permanent one becomes a dead letter, and while something
-// is unavailable the stage waits and then goes on where it was. Where a
-// caller waits for the answer, every error is the answer.
-func (a Around) settled(s Stage, g *gate, next message.HandlerFunc) message.HandlerFunc {
-	if s.Answers {
-		return next
-	}
-	return func(msg *message.Message) ([]*message.Message, error) {
-		for {
-			if err := g.wait(msg.Context()); err != nil {
-				return nil, err
-			}
-			if s.Reads != "" && !streams.Held(msg) {
-				return nil, errNotHeld
-			}
-			out, err := next(msg)
-			if millrace.IsPermanent(err) {
-				out, err = nil, a.bury(msg, s, err)
-			}
-			if !millrace.IsUnavailable(err) {
-				g.through()
-				if err != nil {
-					streams.Fail(msg, err)
-				}
-				return out, err
-			}
-			a.Metrics.stage(s.Name).waits.Inc()
-			a.Logger.Warn("the stage waits for what it needs", "stage", s.Name, "error", err)
-			if err := g.pause(msg.Context()); err != nil {
-				return nil, err
-			}
-		}
-	}
-}
-
-// errNotHeld: this process was stopped for longer than its lease; the entry
-// is another's by now, so nothing more is begun with it.
-var errNotHeld = errors.New("the lease of the message has passed")
-
-// bury keeps the message as a dead letter: no redelivery will mend it.
-func (a Around) bury(msg *message.Message, s Stage, cause error) error {
-	reason := "permanent"
-	var undecodable *undecodableError
-	if errors.As(cause, &undecodable) {
-		reason = "undecodable"
-	}
-	d := a.deadLetter(s, msg)
-	d.Reason, d.Error, d.History = reason, cause.Error(), []string{cause.Error()}
-	return a.keep(msg.Context(), d)
 }
 
 // traced continues the trace the message carries, and hands it on to what

@@ -40,6 +40,11 @@ func around(dead *graves) Around {
 	}
 }
 
+// quick are limits of two redeliveries, at once.
+func quick() Limits {
+	return Limits{MaxRedeliveries: 2, MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond}
+}
+
 // answers is a handler that gives one answer after the other.
 func answers(all ...error) (message.HandlerFunc, *int) {
 	tries := new(int)
@@ -53,36 +58,6 @@ func answers(all ...error) (message.HandlerFunc, *int) {
 	}, tries
 }
 
-func TestTheFourOutcomes(t *testing.T) {
-	fault, away := errors.New("fault"), millrace.Unavailable(errors.New("away"))
-	for _, c := range []struct {
-		name    string
-		answers []error
-		fails   []error // of the dead letters
-		out     int
-		err     error
-		tries   int
-		dead    int
-	}{
-		{name: "values pass on", answers: []error{nil}, out: 1, tries: 1},
-		{name: "an error is the transport's to count", answers: []error{fault}, err: fault, tries: 1},
-		{name: "a permanent one is a dead letter, and done", answers: []error{millrace.Permanent(fault)}, tries: 1, dead: 1},
-		{name: "what is unavailable is waited for, and never counted", answers: []error{away, away, nil}, out: 1, tries: 3},
-		{name: "after a wait an error still counts", answers: []error{away, fault}, err: fault, tries: 2},
-		{name: "dead letters that are away are waited for", answers: []error{millrace.Permanent(fault)}, fails: []error{away}, tries: 2, dead: 1},
-		{name: "dead letters that fail are the transport's to count", answers: []error{millrace.Permanent(fault)}, fails: []error{fault}, err: fault, tries: 1},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			dead := &graves{fails: c.fails}
-			handle, tries := answers(c.answers...)
-			out, err := around(dead).wrap(Stage{Name: "s", handle: handle})(message.NewMessage("m", nil))
-			if len(out) != c.out || !errors.Is(err, c.err) || *tries != c.tries || len(dead.kept) != c.dead {
-				t.Errorf("%d values, %v, after %d tries, %d dead; want %d, %v, %d, %d", len(out), err, *tries, len(dead.kept), c.out, c.err, c.tries, c.dead)
-			}
-		})
-	}
-}
-
 func TestWhoeverWaitsForAnAnswerGetsEveryError(t *testing.T) {
 	away := millrace.Unavailable(errors.New("away"))
 	handle, tries := answers(away)
@@ -94,7 +69,7 @@ func TestWhoeverWaitsForAnAnswerGetsEveryError(t *testing.T) {
 
 func TestAPanicIsAnErrorLikeAnother(t *testing.T) {
 	handle := func(*message.Message) ([]*message.Message, error) { panic("oh") }
-	_, err := around(&graves{}).wrap(Stage{Name: "s", handle: handle})(message.NewMessage("m", nil))
+	_, err := around(&graves{}).wrap(Stage{Name: "s", Answers: true, handle: handle})(message.NewMessage("m", nil))
 	if err == nil || !strings.Contains(err.Error(), "panic: oh") {
 		t.Errorf("got %v", err)
 	}
@@ -106,21 +81,9 @@ func TestATryIsBoundedByTheStagesTimeout(t *testing.T) {
 		return nil, msg.Context().Err()
 	}
 	msg := message.NewMessage("m", nil)
-	_, err := around(&graves{}).wrap(Stage{Name: "s", handle: handle, Limits: Limits{Timeout: time.Millisecond}})(msg)
+	_, err := around(&graves{}).wrap(Stage{Name: "s", Answers: true, handle: handle, Limits: Limits{Timeout: time.Millisecond}})(msg)
 	if !errors.Is(err, context.DeadlineExceeded) || msg.Context().Err() != nil {
 		t.Errorf("got %v, and the message's own context ends with %v", err, msg.Context().Err())
-	}
-}
-
-func TestAWaitEndsWithTheMessage(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	handle := func(*message.Message) ([]*message.Message, error) {
-		cancel()
-		return nil, millrace.Unavailable(errors.New("away"))
-	}
-	_, err := around(&graves{}).wrap(Stage{Name: "s", handle: handle})(message.NewMessageWithContext(ctx, "m", nil))
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
 	}
 }
 

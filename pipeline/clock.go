@@ -31,10 +31,11 @@ type Clock struct {
 	// ends when it does not any more.
 	leading func(ctx context.Context) (context.Context, error)
 	// open tells whether the transport may take more now.
-	open    func() bool
-	observe func(feed string, due int)
-	limit   int
-	logger  *slog.Logger
+	open     func() bool
+	observe  func(feed string, due int)
+	limit    int
+	shutdown time.Duration
+	logger   *slog.Logger
 
 	closing   context.CancelFunc
 	closed    context.Context
@@ -57,7 +58,9 @@ type ClockConfig struct {
 	Observe func(feed string, due int)
 	// Concurrency bounds how many deliveries are handed back at once.
 	Concurrency int
-	Logger      *slog.Logger
+	// ShutdownTimeout is how long those under way may take when it ends.
+	ShutdownTimeout time.Duration
+	Logger          *slog.Logger
 }
 
 // NewClock makes a Clock; nothing runs before Subscribe.
@@ -72,27 +75,40 @@ func NewClock(c ClockConfig) *Clock {
 		observe = func(string, int) {}
 	}
 	return &Clock{
-		feeds: c.Feeds, leading: c.Leading, open: open, observe: observe, limit: c.Concurrency, logger: c.Logger,
+		feeds: c.Feeds, leading: c.Leading, open: open, observe: observe, limit: c.Concurrency, shutdown: c.ShutdownTimeout, logger: c.Logger,
 		closed: closed, closing: closing,
 		inFlight: map[millrace.Due]struct{}{}, slots: make(chan struct{}, c.Concurrency),
 	}
 }
 
-// Subscribe starts the feeds. The topic is not used: there is one clock.
+// ticking is one subscription to the clock.
+type ticking struct {
+	*Clock
+	out chan *message.Message
+	// ctx ends with the subscription; life, which is that of the messages,
+	// when what is under way then is out of time.
+	ctx, life context.Context
+}
+
+// Subscribe starts the feeds. The topic is not used: there is one clock. The
+// channel is closed after ctx ended or the clock was closed, and what was
+// emitted is settled or out of time.
 func (c *Clock) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
-	out := make(chan *message.Message)
+	life, kill := context.WithCancel(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(c.closed, cancel)
-	c.running.Add(1)
-	go func() {
-		defer c.running.Done()
-		defer close(out)
+	t := &ticking{Clock: c, out: make(chan *message.Message), ctx: ctx, life: life}
+	c.running.Go(func() {
+		defer close(t.out)
+		defer kill()
 		defer cancel()
 		defer stop()
-		c.lead(ctx, out)
+		t.lead()
+		outOfTime := time.AfterFunc(c.shutdown, kill)
+		defer outOfTime.Stop()
 		c.untracked.Wait()
-	}()
-	return out, nil
+	})
+	return t.out, nil
 }
 
 // Close stops the feeds and waits for what was emitted.
@@ -103,37 +119,46 @@ func (c *Clock) Close() error {
 }
 
 // lead runs the feeds for as long as this process leads, again and again.
-func (c *Clock) lead(ctx context.Context, out chan<- *message.Message) {
-	for ctx.Err() == nil {
-		leading, err := c.leading(ctx)
+func (t *ticking) lead() {
+	for t.ctx.Err() == nil {
+		leading, err := t.leading(t.ctx)
 		if err != nil {
-			c.logger.Debug("not leading", "error", err)
-			pause(ctx, time.Second)
+			t.logger.Debug("not leading", "error", err)
+			pause(t.ctx, time.Second)
 			continue
 		}
-		var feeds sync.WaitGroup
-		for _, f := range c.feeds {
-			feeds.Go(func() { c.feed(leading, ctx, f, out) })
-		}
-		feeds.Wait()
+		t.term(leading)
 	}
 }
 
-func (c *Clock) feed(leading, ctx context.Context, f Feed, out chan<- *message.Message) {
-	for leading.Err() == nil && ctx.Err() == nil {
-		if c.open() {
-			due, err := f.Next(leading, c.limit)
-			if err != nil && leading.Err() == nil {
-				c.logger.Warn("what is due could not be read", "feed", f.Name, "error", err)
+// term runs the feeds until the leadership or the subscription ends.
+func (t *ticking) term(leading context.Context) {
+	term, end := context.WithCancel(leading)
+	defer end()
+	stop := context.AfterFunc(t.ctx, end)
+	defer stop()
+	var feeds sync.WaitGroup
+	for _, f := range t.feeds {
+		feeds.Go(func() { t.feed(term, f) })
+	}
+	feeds.Wait()
+}
+
+func (t *ticking) feed(term context.Context, f Feed) {
+	for term.Err() == nil {
+		if t.open() {
+			due, err := f.Next(term, t.limit)
+			if err != nil && term.Err() == nil {
+				t.logger.Warn("what is due could not be read", "feed", f.Name, "error", err)
 			}
-			c.observe(f.Name, len(due))
-			fresh := c.emit(ctx, due, out)
+			t.observe(f.Name, len(due))
+			fresh := t.emit(term, due)
 			if err == nil && fresh {
-				pause(leading, min(moreSoon, f.Every))
+				pause(term, min(moreSoon, f.Every))
 				continue
 			}
 		}
-		pause(leading, f.Every)
+		pause(term, f.Every)
 	}
 }
 
@@ -143,38 +168,45 @@ const moreSoon = 20 * time.Millisecond
 
 // emit passes on what is not under way already and tells whether there was
 // any.
-func (c *Clock) emit(ctx context.Context, due []millrace.Due, out chan<- *message.Message) bool {
+func (t *ticking) emit(term context.Context, due []millrace.Due) bool {
 	fresh := false
 	for _, d := range due {
-		if !c.begin(d) {
+		if !t.begin(d) {
 			continue
 		}
 		fresh = true
 		select {
-		case c.slots <- struct{}{}:
-		case <-ctx.Done():
-			c.end(d)
+		case t.slots <- struct{}{}:
+		case <-term.Done():
+			t.end(d)
 			return fresh
 		}
-		body, _ := json.Marshal(d) // a struct of plain fields
-		msg := message.NewMessage(d.DeliveryID.String(), body)
-		msg.SetContext(context.WithoutCancel(ctx))
-		c.untracked.Go(func() {
-			select {
-			case <-msg.Acked():
-			case <-msg.Nacked(): // the log still says that it is due
-			}
-			<-c.slots
-			c.end(d)
-		})
+		msg := t.message(d)
 		select {
-		case out <- msg:
-		case <-ctx.Done():
+		case t.out <- msg:
+		case <-term.Done():
 			msg.Nack()
 			return fresh
 		}
 	}
 	return fresh
+}
+
+// message makes the message of a delivery that is due; its slot is free again
+// when it is settled.
+func (t *ticking) message(d millrace.Due) *message.Message {
+	body, _ := json.Marshal(d) // a struct of plain fields
+	msg := message.NewMessageWithContext(t.life, turnUUID(d.DeliveryID, d.Turn), body)
+	t.untracked.Go(func() {
+		select {
+		case <-msg.Acked():
+		case <-msg.Nacked(): // the log still says that it is due
+		case <-t.life.Done():
+		}
+		<-t.slots
+		t.end(d)
+	})
+	return msg
 }
 
 func (c *Clock) begin(d millrace.Due) bool {

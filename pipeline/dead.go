@@ -47,14 +47,20 @@ func (a Around) keep(ctx context.Context, d millrace.DeadLetter) error {
 	return nil
 }
 
-// deadID follows from the entry, so that a dead letter written twice is one.
+// deadID follows from the entry, or from the message where no topic holds it,
+// so that a dead letter written twice is one.
 func (a Around) deadID(stage, entry, id string) millrace.ID {
 	at := a.Now()
 	if ms, err := strconv.ParseInt(millis(entry), 10, 64); err == nil {
 		at = time.UnixMilli(ms)
+	} else if of, err := millrace.ParseID(id[:min(len(id), idLength)]); err == nil {
+		at = millrace.TimeOf(of)
 	}
 	return millrace.DerivedID(at, uuid.NewSHA1(uuid.NameSpaceOID, []byte(stage+"\n"+entry+"\n"+id)))
 }
+
+// idLength is how long an id is in writing; a message's begins with one.
+const idLength = 36
 
 // millis cuts the milliseconds out of "<stream>/<ms>-<n>".
 func millis(entry string) string {

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"os/exec"
 	"testing"
@@ -157,41 +156,5 @@ func TestAMessageThatFailsIsTriedAgainAndDiesWithItsHistory(t *testing.T) {
 		default:
 			t.Errorf("dead for reason %q", d.Reason)
 		}
-	}
-}
-
-func TestNothingIsBegunWithAMessageThatIsAnothers(t *testing.T) {
-	client := startRedis(t)
-	sub, err := streams.NewSubscriber(client, streams.SubscriberConfig{
-		Prefix: "p:", Group: "g", Consumer: "c", Concurrency: 1, Lease: 9 * time.Second, RenewInterval: 3 * time.Second, ClaimInterval: 3 * time.Second,
-		ShutdownTimeout: patience, MaxRedeliveries: 2, MaxTakeovers: 2, MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler), Dead: func(context.Context, streams.Dead) error { return nil },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := streams.NewPublisher(client, streams.PublisherConfig{Prefix: "p:", Timeout: patience})
-	if err != nil {
-		t.Fatal(err)
-	}
-	msgs, err := sub.Subscribe(t.Context(), "t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Publish("t", message.NewMessage("m", nil)); err != nil {
-		t.Fatal(err)
-	}
-	handle, tries := answers(nil)
-	handle = around(&graves{}).wrap(Stage{Name: "s", Reads: "t", handle: handle})
-	msg := receive(t, msgs, "the message comes")
-	if _, err := handle(msg); err != nil || *tries != 1 {
-		t.Errorf("a message that is held: %v after %d tries", err, *tries)
-	}
-	if _, err := handle(message.NewMessage("m", nil)); !errors.Is(err, errNotHeld) || *tries != 1 {
-		t.Errorf("a message that is not held: %v after %d tries", err, *tries)
-	}
-	msg.Ack()
-	if err := errors.Join(sub.Close(), out.Close()); err != nil {
-		t.Error(err)
 	}
 }

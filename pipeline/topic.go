@@ -44,10 +44,13 @@ func partsOf(v any) parts {
 	case *millrace.StoredEvent:
 		return parts{v.ID.String(), &v.Payload, &v.TraceParent, v.ReplayID != millrace.ID{}}
 	case *millrace.Delivery:
-		return parts{fmt.Sprintf("%s-%d", v.ID, v.Turn), &v.Payload, &v.TraceParent, v.Bulk}
+		return parts{turnUUID(v.ID, v.Turn), &v.Payload, &v.TraceParent, v.Bulk}
 	}
 	panic(fmt.Sprintf("pipeline: %T travels on no topic", v))
 }
+
+// turnUUID names the message of one turn of a delivery.
+func turnUUID(delivery millrace.ID, turn int) string { return fmt.Sprintf("%s-%d", delivery, turn) }
 
 // encode makes the message of a value: a head of JSON, a line feed, and the
 // payload's bytes.
