@@ -36,10 +36,16 @@ func startChild(cmd *exec.Cmd) (*child, error) {
 	return c, <-started
 }
 
+// freeze stops the process where it is, connections and all; thaw lets it go
+// on.
+func (c *child) freeze() { _ = c.cmd.Process.Signal(syscall.SIGSTOP) }
+func (c *child) thaw()   { _ = c.cmd.Process.Signal(syscall.SIGCONT) }
+
 // end sends the signal and waits for the end; one that does not come is
 // brought about.
 func (c *child) end(how syscall.Signal) error {
 	_ = c.cmd.Process.Signal(how) // one that ended already needs none
+	c.thaw()
 	select {
 	case <-c.over:
 		return c.err

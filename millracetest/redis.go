@@ -70,6 +70,12 @@ func (r *Redis) Revive() {
 	r.Start()
 }
 
+// Freeze makes the server silent: it takes connections and answers nothing.
+func (r *Redis) Freeze() { r.child.freeze() }
+
+// Thaw lets it answer again, also what it was sent meanwhile.
+func (r *Redis) Thaw() { r.child.thaw() }
+
 // Empty kills the server and starts it again without its data.
 func (r *Redis) Empty() {
 	r.t.Helper()

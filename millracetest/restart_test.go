@@ -38,6 +38,21 @@ func TestEachRoleIsKilledInTheMiddleAndAKeyStaysOneEvent(t *testing.T) {
 	r.Want(Events(ids...), Repeats(inFlight), bodies(1000))
 }
 
+func TestAnAgentThatWasFrozenTakesNothingBack(t *testing.T) {
+	t.Parallel()
+	const inFlight = 16
+	gw := New(t, Apart(), quickTakeover(), Set(fmt.Sprintf("stages.deliver.concurrency=%d", inFlight)))
+	gw.AnotherAgent()
+	r := gw.Receiver(Slow(100*time.Millisecond), Tries(20))
+	ids := gw.Under(Load{Events: 300, Ack: "queued", Meanwhile: []func(){gw.Agent.Freeze}})
+	r.Want(Came(ids...))
+	before := gw.deliveries("delivered", len(ids))
+	gw.Agent.Thaw()
+	after := gw.Under(Load{Events: 100, Ack: "queued"})
+	r.Want(Came(append(after, ids...)...), Repeats(inFlight))
+	gw.deliveries("delivered", len(before)+len(after))
+}
+
 // quickTakeover lets an agent take over soon what a dead one held.
 func quickTakeover() Setup {
 	return Set("streams.lease=3s", "streams.renew_interval=900ms", "streams.claim_interval=1s")

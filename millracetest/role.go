@@ -79,12 +79,29 @@ func (r *Role) Stop() {
 // Kill ends the role's process at once, as kill -9 does.
 func (r *Role) Kill() {
 	r.gateway.t.Helper()
+	r.process().kill()
+	r.running = nil
+}
+
+// Freeze stops the role's process where it is, as SIGSTOP does.
+func (r *Role) Freeze() {
+	r.gateway.t.Helper()
+	r.process().freeze()
+}
+
+// Thaw lets it go on, as if no time had passed.
+func (r *Role) Thaw() {
+	r.gateway.t.Helper()
+	r.process().thaw()
+}
+
+func (r *Role) process() *program {
+	r.gateway.t.Helper()
 	p, apart := r.running.(*program)
 	if !apart {
-		r.gateway.t.Fatal("only a process of its own can be killed: make the gateway with Apart")
+		r.gateway.t.Fatalf("the %s is no running process of its own: make the gateway with Apart", r.name)
 	}
-	p.kill()
-	r.running = nil
+	return p
 }
 
 // Restart stops the role and starts it again.

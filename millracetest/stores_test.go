@@ -44,6 +44,16 @@ func TestARedisThatRestartsLosesNothingThatWasPersisted(t *testing.T) {
 	}
 }
 
+func TestARedisThatIsSilentForAWhileLosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r := gw.Receiver()
+	// What was sent to it meanwhile it does when it wakes, though its client
+	// has given up and done otherwise.
+	ids := gw.Under(Load{Events: 900, Ack: "queued", Meanwhile: []func(){gw.Redis.Freeze, gw.Redis.Thaw}})
+	r.Want(Events(ids...), Once(), bodies(900))
+}
+
 func TestAClientGetsTheAnswerThatItPrefersOrABetterOne(t *testing.T) {
 	t.Parallel()
 	gw := New(t)
