@@ -45,6 +45,24 @@ func value(t *testing.T, c prometheus.Counter) float64 {
 	return m.Counter.GetValue()
 }
 
+func gauge(t *testing.T, g prometheus.Gauge) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := g.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.Gauge.GetValue()
+}
+
+func observed(t *testing.T, o prometheus.Observer) (count uint64, sum float64) {
+	t.Helper()
+	var m dto.Metric
+	if err := o.(prometheus.Histogram).Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.Histogram.GetSampleCount(), m.Histogram.GetSampleSum()
+}
+
 func pressure(used float64) *Pressure {
 	p := NewPressure(nil, 0.70)
 	p.used.Store(math.Float64bits(used))

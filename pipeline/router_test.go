@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os/exec"
 	"testing"
@@ -66,30 +67,57 @@ func quickStreams() StreamsConfig {
 	return c
 }
 
+func publisher(t *testing.T, client *redis.Client) *streams.Publisher {
+	t.Helper()
+	out, err := streams.NewPublisher(client, streams.PublisherConfig{Prefix: quickStreams().Prefix, Timeout: patience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = out.Close() })
+	return out
+}
+
+func publish[T any](t *testing.T, out *streams.Publisher, to Topic[T], v T) {
+	t.Helper()
+	msg, err := encode(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Publish(string(to), msg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newRouter makes a router; run runs it and answers when its stages run.
+func newRouter(t *testing.T, client *redis.Client, out *streams.Publisher, a Around, stages ...Stage) (router *Router, run func() <-chan error) {
+	t.Helper()
+	router, err := NewRouter(stages, Transport{Client: client, Publisher: out, Pressure: pressure(0), Consumer: "test", Config: quickStreams()}, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return router, func() <-chan error {
+		done := make(chan error, 1)
+		go func() { done <- router.Run(context.Background()) }()
+		receive(t, router.Running(), "the stages run")
+		return done
+	}
+}
+
 // runStages runs the stages on a server of their own, until the test ends.
 func runStages(t *testing.T, stages ...Stage) (*streams.Publisher, <-chan millrace.DeadLetter) {
 	t.Helper()
 	client := startRedis(t)
-	c := quickStreams()
-	out, err := streams.NewPublisher(client, streams.PublisherConfig{Prefix: c.Prefix, Timeout: patience})
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := publisher(t, client)
 	dead := &told{fills: make(chan millrace.DeadLetter, 8)}
 	a := around(&graves{})
 	a.Dead = dead
-	router, err := NewRouter(stages, Transport{Client: client, Publisher: out, Pressure: pressure(0), Consumer: "test", Config: c}, a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- router.Run(context.Background()) }()
+	router, run := newRouter(t, client, out, a, stages...)
+	done := run()
 	t.Cleanup(func() {
-		if err := errors.Join(router.Close(), <-done, out.Close()); err != nil {
+		if err := errors.Join(router.Close(), <-done); err != nil {
 			t.Error(err)
 		}
 	})
-	receive(t, router.Running(), "the stages run")
 	return out, dead.fills
 }
 
@@ -156,5 +184,93 @@ func TestAMessageThatFailsIsTriedAgainAndDiesWithItsHistory(t *testing.T) {
 		default:
 			t.Errorf("dead for reason %q", d.Reason)
 		}
+	}
+}
+
+func TestARouterThatClosesLetsWhatIsUnderWayFinishAndBeginsNothingMore(t *testing.T) {
+	limits := DefaultConfig().Fanout.Limits
+	limits.Concurrency = 2
+	began, finish := make(chan millrace.ID, 8), make(chan struct{})
+	fanout := handled[millrace.StoredEvent, millrace.Delivery](func(ctx context.Context, e millrace.StoredEvent) ([]millrace.Delivery, error) {
+		began <- e.ID
+		<-finish
+		return []millrace.Delivery{{ID: e.ID, Turn: 1}}, ctx.Err()
+	})
+	client := startRedis(t)
+	out := publisher(t, client)
+	router, run := newRouter(t, client, out, around(&graves{}), Between("fanout", limits, Persisted, fanout, Due))
+	done := run()
+	for range 5 {
+		publish(t, out, Persisted, millrace.StoredEvent{Event: millrace.Event{ID: millrace.NewID(time.Now())}})
+	}
+	for range 2 {
+		receive(t, began, "two are under way")
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- router.Close() }()
+	select {
+	case err := <-closed:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(finish)
+	if err := errors.Join(receive(t, closed, "it is closed"), receive(t, done, "it ends")); err != nil {
+		t.Error(err)
+	}
+	if n := len(began); n != 0 {
+		t.Errorf("%d more were begun", n)
+	}
+	if n := client.XLen(t.Context(), "millrace:"+string(Due)).Val(); n != 2 {
+		t.Errorf("%d were passed on, want 2", n)
+	}
+	left := client.XPending(t.Context(), "millrace:"+string(Persisted), Group("fanout")).Val()
+	unread := client.XInfoGroups(t.Context(), "millrace:"+string(Persisted)).Val()[0].Lag
+	if left.Count+unread != 3 {
+		t.Errorf("%d wait for the next to come, want 3", left.Count+unread)
+	}
+}
+
+// unavailable tells that it was tried, and that something is away.
+func unavailable(tried chan<- struct{}) error {
+	select {
+	case tried <- struct{}{}:
+	default:
+	}
+	return millrace.Unavailable(errors.New("away"))
+}
+
+func TestAStageThatClosesWhileItsStoresAreAwayEndsInTime(t *testing.T) {
+	limits := DefaultConfig().Fanout.Limits
+	fanned, retried := make(chan struct{}, 1), make(chan struct{}, 1)
+	fanout := handled[millrace.StoredEvent, millrace.Delivery](func(context.Context, millrace.StoredEvent) ([]millrace.Delivery, error) {
+		return nil, unavailable(fanned)
+	})
+	retry := handled[millrace.Due, millrace.Delivery](func(context.Context, millrace.Due) ([]millrace.Delivery, error) {
+		return nil, unavailable(retried)
+	})
+	c := quickStreams()
+	c.ShutdownTimeout = time.Second
+	clock := NewClock(ClockConfig{
+		Feeds:       []Feed{{Name: "due", Every: time.Millisecond, Next: oneDue().next}},
+		Leading:     func(context.Context) (context.Context, error) { return context.Background(), nil },
+		Concurrency: 1, ShutdownTimeout: c.ShutdownTimeout, Logger: slog.New(slog.DiscardHandler),
+	})
+	client := startRedis(t)
+	out := publisher(t, client)
+	router, err := NewRouter([]Stage{
+		Between("fanout", limits, Persisted, fanout, Due),
+		From("retry", limits, Source[millrace.Due]{Subscriber: clock, Decode: DecodeJSON[millrace.Due]}, retry, Due),
+	}, Transport{Client: client, Publisher: out, Pressure: pressure(0), Consumer: "test", Config: c}, around(&graves{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- router.Run(context.Background()) }()
+	receive(t, router.Running(), "the stages run")
+	publish(t, out, Persisted, millrace.StoredEvent{Event: millrace.Event{ID: millrace.NewID(time.Now())}})
+	receive(t, fanned, "fanout has tried")
+	receive(t, retried, "retry has tried")
+	if err := errors.Join(router.Close(), receive(t, done, "it ends")); err != nil {
+		t.Error(err)
 	}
 }
