@@ -15,6 +15,7 @@ type Receiver struct {
 	server     *httptest.Server
 	EndpointID string
 	Secret     string
+	wanted     []Expectation
 
 	mu      sync.Mutex
 	replies []int
@@ -99,7 +100,7 @@ func (g *Gateway) Receiver(change ...Option) *Receiver {
 	}
 	r := &Receiver{t: g.t, replies: o.replies, delay: o.delay}
 	r.server = httptest.NewServer(http.HandlerFunc(r.take))
-	g.t.Cleanup(r.server.Close)
+	g.receivers = append(g.receivers, r)
 	o.endpoint["url"] = r.server.URL
 	var endpoint struct {
 		UID     string
@@ -111,7 +112,6 @@ func (g *Gateway) Receiver(change ...Option) *Receiver {
 		o.subscription["endpoint_id"] = endpoint.UID
 		g.Must(http.MethodPost, "/subscriptions", o.subscription, nil)
 	}
-	g.receivers = append(g.receivers, r)
 	return r
 }
 

@@ -23,6 +23,7 @@ import (
 //     one delivery;
 //   - every delivery is final, or held by an endpoint that is looked after, or
 //     has a time in the future;
+//   - every receiver still has what it was last expected to get, no more;
 //   - every 2xx that a receiver gave is on record, and no answer that it never
 //     gave;
 //   - nothing of one project reaches another;
@@ -30,15 +31,20 @@ import (
 func (g *Gateway) atRest() {
 	g.t.Helper()
 	if !g.t.Failed() {
-		eventually(g.t, "the gateway comes to rest", g.resting)
+		if err := until("the gateway comes to rest", g.resting); err != nil {
+			g.t.Error(err)
+		}
 	}
 	for _, r := range slices.Backward(g.roles) {
 		r.Stop()
 	}
+	for _, r := range g.receivers {
+		r.server.Close()
+	}
 	if g.t.Failed() {
 		return
 	}
-	for _, check := range []func() error{g.allStored, g.noneTwice, g.allOnRecord, g.foldsEqual} {
+	for _, check := range []func() error{g.allStored, g.noneTwice, g.wantsHold, g.allOnRecord, g.foldsEqual} {
 		if err := check(); err != nil {
 			g.t.Error(err)
 		}
@@ -144,6 +150,17 @@ func (g *Gateway) allStored() error {
 		return err
 	}
 	return fmt.Errorf("%d of %d events were answered for and are not stored: %v", len(lost), len(ids), lost)
+}
+
+// wantsHold holds that nothing came after what was expected had come.
+func (g *Gateway) wantsHold() error {
+	var faults error
+	for _, r := range g.receivers {
+		if err := r.holds(r.Got()); err != nil {
+			faults = errors.Join(faults, fmt.Errorf("at rest, endpoint %s: %w", r.EndpointID, err))
+		}
+	}
+	return faults
 }
 
 // allOnRecord holds what the receivers saw against the log.

@@ -5,20 +5,27 @@ import "fmt"
 // Expectation judges what a receiver got; nil: it holds.
 type Expectation func([]Request) error
 
-// Want waits until everything expected holds, and answers what came.
+// Want waits until everything expected holds, and answers what came. What a
+// receiver is last expected to get must hold to the end, when the gateway is
+// at rest.
 func (r *Receiver) Want(all ...Expectation) []Request {
 	r.t.Helper()
+	r.wanted = all
 	var got []Request
 	eventually(r.t, "the receiver got what was expected", func() error {
 		got = r.Got()
-		for _, e := range all {
-			if err := e(got); err != nil {
-				return err
-			}
-		}
-		return nil
+		return r.holds(got)
 	})
 	return got
+}
+
+func (r *Receiver) holds(got []Request) error {
+	for _, e := range r.wanted {
+		if err := e(got); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Attempts wants exactly so many requests.
