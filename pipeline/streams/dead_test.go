@@ -65,7 +65,7 @@ func TestDeadLettersEndWithTheSubscription(t *testing.T) {
 	subscriber := f.subscriber(cfg)
 	f.subscribe(subscriber)
 	must(t, f.client.Do(t.Context(), "xadd", f.key(), "*", "no", "message").Err())
-	<-asked
+	receive(t, asked)
 	must(t, subscriber.Close())
 	if got := len(f.pending()); got != 1 {
 		t.Errorf("%d entries are pending, want the one that the dead letters did not take", got)
@@ -85,7 +85,7 @@ func TestHistoryKeepsTheFirstAndTheLatest(t *testing.T) {
 		Fail(msg, errors.New(string(rune('A'+i))))
 		msg.Nack()
 	}
-	d := <-dead
+	d := receive(t, dead)
 	if len(d.History) != historyMax || d.History[0] != "A" || d.History[historyMax-1] != string(rune('A'+40)) {
 		t.Errorf("history %q", d.History)
 	}

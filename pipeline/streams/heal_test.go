@@ -2,6 +2,8 @@ package streams
 
 import (
 	"context"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,6 +63,49 @@ func TestHealRestart(t *testing.T) {
 			must(t, s.start())
 		})
 	})
+}
+
+// TestRestartsUnderLoadLoseNothing kills Redis twice while twenty callers publish, each message until it is confirmed.
+func TestRestartsUnderLoadLoseNothing(t *testing.T) {
+	const count, callers = 4000, 20
+	own := ownServer(t, "--appendonly", "yes", "--appendfsync", "always")
+	f := newFixture(t, own)
+	messages := f.subscribe(f.subscriber(f.config()))
+	numbers := make(chan int)
+	var publishing sync.WaitGroup
+	defer publishing.Wait()
+	for range callers {
+		publishing.Go(func() {
+			for n := range numbers {
+				for f.publisher.Publish("topic", message.NewMessage(strconv.Itoa(n), nil)) != nil && t.Context().Err() == nil {
+					wait(t.Context(), 10*time.Millisecond)
+				}
+			}
+		})
+	}
+	publishing.Go(func() {
+		defer close(numbers)
+		for n := range count {
+			if n == count/3 || n == count/2 {
+				own.kill()
+				if err := own.start(); err != nil {
+					t.Error(err)
+				}
+			}
+			numbers <- n
+		}
+	})
+	seen := map[string]bool{}
+	deadline := time.After(2 * patience)
+	for len(seen) < count {
+		select {
+		case msg := <-messages:
+			seen[msg.UUID] = true
+			msg.Ack()
+		case <-deadline:
+			t.Fatalf("%d of %d messages came", len(seen), count)
+		}
+	}
 }
 
 func TestAGroupThatIsMadeAgainBeginsAtTheStart(t *testing.T) {

@@ -18,6 +18,9 @@ func TestWorkLongerThanTheLeaseStaysWithItsConsumer(t *testing.T) {
 	if !Held(msg) {
 		t.Error("the lease passed although it was renewed")
 	}
+	if p := f.pending(); len(p) != 1 || p[0].RetryCount != 1 {
+		t.Errorf("pending is %+v: it was taken over, not renewed", p)
+	}
 	msg.Ack()
 	eventually(t, "it is acked", func() bool { return len(f.pending()) == 0 })
 	f.silent(second, 10*time.Millisecond)
@@ -57,7 +60,7 @@ func TestWhoMeetsTooManyDeathsIsDead(t *testing.T) {
 	dead := make(chan Dead, 1)
 	cfg.Dead = func(_ context.Context, d Dead) error { dead <- d; return nil }
 	messages := f.subscribe(f.subscriber(cfg))
-	if d := <-dead; d.Reason != Takeovers || d.UUID != "m0" {
+	if d := receive(t, dead); d.Reason != Takeovers || d.UUID != "m0" {
 		t.Errorf("dead is %+v", d)
 	}
 	f.silent(messages, 50*time.Millisecond)
@@ -101,6 +104,29 @@ func TestDeadConsumersAreDeletedOnlyWithNothingPending(t *testing.T) {
 		t.Error("with a consumer, its pending entry was deleted")
 	}
 	msg.Ack()
+}
+
+// TestASilentConsumerIsNotDeletedWithWhatItHolds looks for dead consumers before anyone took over from them.
+func TestASilentConsumerIsNotDeletedWithWhatItHolds(t *testing.T) {
+	f := newFixture(t, shared)
+	f.publish(Live, "m", 1)
+	f.read("busy", 1)
+	must(t, f.client.XGroupCreateConsumer(t.Context(), f.key(), "group", "idle").Err())
+	must(t, createGroup(t.Context(), f.client, Key(f.prefix, "topic", Bulk), "group"))
+	cfg := f.config()
+	cfg.Lease = 60 * time.Millisecond
+	sub, err := newSubscription(t.Context(), f.subscriber(cfg), "topic") // one that does not run
+	must(t, err)
+	defer sub.reading.Close()
+	eventually(t, "the consumer without entries is deleted", func() bool {
+		must(t, sub.sweepConsumers(t.Context()))
+		return len(f.consumers()) == 1
+	})
+	wait(t.Context(), 2*deadLeases*cfg.Lease)
+	must(t, sub.sweepConsumers(t.Context()))
+	if left := f.consumers(); len(left) != 1 || left[0].Name != "busy" || len(f.pending()) != 1 {
+		t.Errorf("consumers %+v are left with %d entries pending, want the one that holds an entry", left, len(f.pending()))
+	}
 }
 
 func (f *fixture) consumers() []redis.XInfoConsumer {

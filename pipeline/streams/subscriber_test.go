@@ -120,7 +120,7 @@ func TestNackedMessagesComeAgainAfterABackoffThenAreDead(t *testing.T) {
 	if took := time.Since(began); took < (50+100+200)*time.Millisecond {
 		t.Errorf("four tries took %s: no backoff that doubles", took)
 	}
-	d := <-dead
+	d := receive(t, dead)
 	if d.Reason != Redeliveries || d.UUID != "m0" || len(d.History) != 4 || !strings.Contains(d.History[3], "fault 3") {
 		t.Errorf("dead is %+v", d)
 	}
@@ -138,7 +138,7 @@ func TestUndecodableEntriesAreDeadAtOnceWithTheirBytes(t *testing.T) {
 	messages := f.subscribe(f.subscriber(cfg))
 	must(t, f.client.Do(t.Context(), "xadd", f.key(), "*", "foo", "b\x00r").Err())
 	f.publish(Live, "m", 1)
-	d := <-dead
+	d := receive(t, dead)
 	fields, err := Fields(d.Raw)
 	if d.Reason != Undecodable || d.Message != nil || err != nil || len(fields) != 2 || fields[0] != "foo" || fields[1] != "b\x00r" {
 		t.Errorf("dead is %+v with %q, %v", d, fields, err)
@@ -160,12 +160,12 @@ func TestADeadMessageStaysPendingUntilTheDeadLettersTakeIt(t *testing.T) {
 	}
 	f.subscribe(f.subscriber(cfg))
 	must(t, f.client.Do(t.Context(), "xadd", f.key(), "*", "foo", "bar").Err())
-	<-asked
+	receive(t, asked)
 	if len(f.pending()) != 1 {
 		t.Error("it is acked although the dead letters did not take it")
 	}
-	<-asked
-	<-asked
+	receive(t, asked)
+	receive(t, asked)
 	eventually(t, "it is acked", func() bool { return len(f.pending()) == 0 })
 }
 
