@@ -3,11 +3,18 @@ package app
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
+	"net/url"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/store"
+	"github.com/millrace-dev/millrace/store/storetest"
 )
 
 func TestAStartingProcessWaitsForItsStores(t *testing.T) {
@@ -63,4 +70,94 @@ func TestAStartThatIsStoppedWaitsNoLonger(t *testing.T) {
 	if err := s.open(ctx, "Redis", func(context.Context) error { return millrace.Unavailable(errors.New("away")) }); !millrace.IsUnavailable(err) {
 		t.Errorf("it says %v", err)
 	}
+}
+
+// starting is a process that opens the PostgreSQL of the URL with the key as
+// its ring.
+func starting(url, key string) *process {
+	c := DefaultConfig()
+	c.Postgres.URL, c.Secrets.Keys = millrace.Sensitive(url), []millrace.Sensitive{millrace.Sensitive(key)}
+	p := &process{config: c}
+	p.life, p.quit = context.WithCancel(context.Background())
+	return p
+}
+
+func TestAProcessWaitsForThePostgreSQLThatComesUpWithIt(t *testing.T) {
+	real, err := url.Parse(storetest.Migrated(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := closedPort(t)
+	early := *real
+	early.Host = address
+	p := starting(early.String(), store.NewKey())
+	defer p.close()
+	waited := 0
+	p.startup = startup{until: time.Now().Add(time.Minute), again: time.Millisecond, warn: func(string, ...any) {
+		waited++
+		relay(t, address, real.Host)
+	}}
+	if err := p.openStore(t.Context()); err != nil || waited != 1 {
+		t.Errorf("it waited %d times and says %v", waited, err)
+	}
+}
+
+func TestAProcessRefusesARingThatLacksAKey(t *testing.T) {
+	url := storetest.Migrated(t)
+	if _, _, err := storetest.Open(t, url).CreateAPIKey(t.Context(), millrace.APIKey{Name: "ci"}); err != nil {
+		t.Fatal(err)
+	}
+	p := starting(url, store.NewKey())
+	defer p.close()
+	err := p.openStore(t.Context())
+	if err == nil || !strings.Contains(err.Error(), `"test" (0 secrets and 1 API keys need it): put it back into secrets.keys`) {
+		t.Errorf("it says %v", err)
+	}
+}
+
+// closedPort is an address that nobody listens at.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
+}
+
+// relay passes connections on until the test ends.
+func relay(t *testing.T, from, to string) {
+	t.Helper()
+	l, err := net.Listen("tcp", from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var passing sync.WaitGroup
+	pass := func(a, b net.Conn) {
+		_, _ = io.Copy(a, b) // it ends with either side
+		_ = a.Close()
+		_ = b.Close()
+	}
+	passing.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			passing.Go(func() { pass(server, client) })
+			passing.Go(func() { pass(client, server) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		passing.Wait()
+	})
 }
