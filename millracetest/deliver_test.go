@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,7 @@ func TestAnEventIsDeliveredOnceWithTheSameBytesAndVerifies(t *testing.T) {
 		`{"escaped":"h\u00e9 \ud83d\ude00 \/ \u003c","plain":"hé 😀 / <","joined":"e\u0301"}`,
 		`{"twice":1,"twice":2,"":{}}`,
 		`"text"`, `0`, `[]`, `true`,
+		`{"large":"` + strings.Repeat("0123456789abcdef", 20_000) + `"}`,
 	} {
 		sent, err := gw.Try("/events", `{"event_type":"order.paid","data":`+data+`}`)
 		if err != nil {
@@ -58,15 +60,45 @@ func verified(r *Receiver, got Request) error {
 	return nil
 }
 
+func TestAReceiverGetsWhatTheSenderAddedAndBothSecretsWhileItRollsThem(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r := gw.Receiver()
+	old := r.Secret
+	var endpoint struct{ Secrets []struct{ Value string } }
+	gw.Must(http.MethodPut, "/endpoints/"+r.EndpointID+"/expire_secret", map[string]any{"expiration": 1}, &endpoint)
+	if len(endpoint.Secrets) != 2 {
+		t.Fatalf("there are %d secrets", len(endpoint.Secrets))
+	}
+	event := Event("order.paid", "custom_headers", map[string]string{"X-Tenant": "7"})
+	if _, err := gw.Try("/events", event, "Idempotency-Key", "order-1"); err != nil {
+		t.Fatal(err)
+	}
+	got := r.Want(Attempts(1))[0]
+	if got.Header.Get("X-Tenant") != "7" || got.Header.Get("X-Convoy-Idempotency-Key") != "order-1" || got.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("it came with %v", got.Header)
+	}
+	for _, secret := range []string{old, endpoint.Secrets[0].Value, endpoint.Secrets[1].Value} {
+		if strings.Contains(secret, "*") {
+			continue // an older one is shown in part
+		}
+		r.Secret = secret
+		if err := verified(r, got); err != nil {
+			t.Errorf("by one of two live secrets: %v", err)
+		}
+	}
+}
+
 func TestAFailedDeliveryIsTriedAgainUnderTheSameID(t *testing.T) {
 	t.Parallel()
 	for name, replies := range map[string][]int{
 		"after errors":                    {500, 500, 200},
 		"after connections that were cut": {Cut, Cut, 200},
+		"after answers that never came":   {Hang, Hang, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			gw := New(t)
-			r := gw.Receiver(Replies(replies...), Tries(5))
+			r := gw.Receiver(Replies(replies...), Tries(5), Endpoint("http_timeout", 1))
 			gw.Send(Event("order.paid"))
 			got := r.Want(Attempts(3), SameID())
 			if gw.deliveries("delivered", 1)[0].Metadata.NumTrials != 3 {

@@ -49,6 +49,7 @@ type Gateway struct {
 
 	settings []string
 	apart    bool
+	spare    string // the address of a second egress
 	roles    []*Role
 	client   *http.Client
 	db       *sql.DB
@@ -75,6 +76,9 @@ func OwnPostgres() Setup {
 	return func(g *Gateway) { g.Postgres = storetest.Own(g.t) }
 }
 
+// TwoEgresses gives the agent a second proxy beside Egress.
+func TwoEgresses() Setup { return func(g *Gateway) { g.spare = address(g.t) } }
+
 // New boots a gateway with a project in it.
 func New(t testing.TB, setups ...Setup) *Gateway {
 	t.Helper()
@@ -92,6 +96,9 @@ func New(t testing.TB, setups ...Setup) *Gateway {
 	}
 	g.Access = app.DevAccess{URL: "http://" + g.Config.Server.Listen, ProjectID: made.ProjectID, APIKey: made.APIKey}
 	t.Cleanup(g.atRest)
+	if g.spare != "" {
+		g.newRole("egress", "egress.listen="+g.spare)
+	}
 	g.Egress, g.Server, g.Agent = g.newRole("egress"), g.newRole("server"), g.newRole("agent")
 	return g
 }
@@ -110,11 +117,15 @@ func (g *Gateway) AnotherAgent() *Role {
 func (g *Gateway) configure() {
 	g.t.Helper()
 	egress := address(g.t)
+	proxies := "http://" + egress
+	if g.spare != "" {
+		proxies += ",http://" + g.spare
+	}
 	g.settings = append([]string{
 		"postgres.url=" + g.database(), "postgres.max_read_conns=6", "postgres.statement_timeout=2s",
 		"redis.url=redis://" + g.Redis.addr, "secrets.keys=" + app.NewRingKey(), "server.listen=" + address(g.t),
-		"egress.listen=" + egress, "egress.proxies=http://" + egress, "egress.allow_loopback=true",
-		"streams.publish_timeout=1s", "stages.retry.poll_interval=100ms", "stages.retry.sweep_interval=300ms", "stages.retry.sweep_grace=4s",
+		"egress.listen=" + egress, "egress.proxies=" + proxies, "egress.allow_loopback=true",
+		"streams.prefix=" + prefix, "streams.publish_timeout=1s", "stages.retry.poll_interval=100ms", "stages.retry.sweep_interval=300ms", "stages.retry.sweep_grace=4s",
 	}, g.settings...)
 	var err error
 	if g.Config, err = app.Load(app.DefaultConfig(), app.Origins{Flags: g.settings}); err != nil {

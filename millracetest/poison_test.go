@@ -21,7 +21,7 @@ func TestAnUndecodableEntryIsADeadLetterAndTheRestFlows(t *testing.T) {
 		t.Run(stage, func(t *testing.T) {
 			gw := New(t)
 			r := gw.Receiver()
-			add := &redis.XAddArgs{Stream: gw.Config.Streams.Prefix + topic, Values: []string{"nonsense", "\x00\xff"}}
+			add := &redis.XAddArgs{Stream: prefix + topic, Values: []string{"nonsense", "\x00\xff"}}
 			if err := gw.Redis.Client.XAdd(t.Context(), add).Err(); err != nil {
 				t.Fatal(err)
 			}

@@ -64,7 +64,8 @@ func startProgram(r *Role) *program {
 	return p
 }
 
-// environ are settings in the environment's words.
+// environ are settings in the environment's words; the last one of a name
+// counts.
 func environ(all ...[]string) []string {
 	var env []string
 	for _, settings := range all {

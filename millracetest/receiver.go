@@ -1,6 +1,7 @@
 package millracetest
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -28,12 +29,17 @@ type Request struct {
 	EventID string
 	Header  http.Header
 	Body    string
-	// Status is what was answered; Cut: nothing was.
+	// Status is what was answered; Cut or Hang: nothing was.
 	Status int
 }
 
-// Cut is the reply of an endpoint that closes the connection instead.
-const Cut = 0
+// Replies that are none.
+const (
+	// Cut closes the connection instead of an answer.
+	Cut = 0
+	// Hang answers nothing until the client leaves.
+	Hang = -1
+)
 
 // Option changes a receiver, its endpoint or its subscription.
 type Option func(*options)
@@ -121,18 +127,33 @@ func (r *Receiver) take(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	status := r.next()
-	if r.delay > 0 {
-		select {
-		case <-time.After(r.delay):
-		case <-q.Context().Done():
-			status = Cut
-		}
+	if !r.waited(q.Context(), status == Hang) {
+		status = Hang
 	}
 	r.keep(Request{EventID: q.Header.Get("webhook-id"), Header: q.Header.Clone(), Body: string(body), Status: status})
-	if status == Cut {
+	if status <= 0 {
 		panic(http.ErrAbortHandler)
 	}
 	w.WriteHeader(status)
+}
+
+// waited takes the receiver's time, or for ever; false: the client left.
+func (r *Receiver) waited(client context.Context, forEver bool) bool {
+	if forEver {
+		<-client.Done()
+		return false
+	}
+	if r.delay == 0 {
+		return true
+	}
+	delay := time.NewTimer(r.delay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+		return true
+	case <-client.Done():
+		return false
+	}
 }
 
 func (r *Receiver) next() int {

@@ -10,7 +10,12 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/millrace-dev/millrace/pipeline"
 )
+
+// prefix stands before each topic in its key.
+const prefix = "millrace:"
 
 // Redis is a redis-server that a test may break.
 type Redis struct {
@@ -92,6 +97,24 @@ func (r *Redis) FlushAll() {
 	r.t.Helper()
 	r.forgot = true
 	if err := r.Client.FlushAll(context.Background()).Err(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// Delete makes the server forget the streams of a topic.
+func (r *Redis) Delete(topic string) {
+	r.t.Helper()
+	r.forgot = true
+	if err := r.Client.Del(context.Background(), prefix+topic, prefix+topic+".bulk").Err(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// DestroyGroup makes the server forget who reads deliveries, and how far.
+func (r *Redis) DestroyGroup() {
+	r.t.Helper()
+	key := prefix + string(pipeline.Due)
+	if err := r.Client.XGroupDestroy(context.Background(), key, pipeline.Group("deliver")).Err(); err != nil {
 		r.t.Fatal(err)
 	}
 }

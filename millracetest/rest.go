@@ -71,7 +71,7 @@ func (g *Gateway) streamsDrained() error {
 	ctx := context.Background()
 	for _, topic := range []string{string(pipeline.Ingested), string(pipeline.Persisted), string(pipeline.Due)} {
 		for _, lane := range []string{"", ".bulk"} {
-			key := g.Config.Streams.Prefix + topic + lane
+			key := prefix + topic + lane
 			stream, err := g.Redis.Client.XInfoStream(ctx, key).Result()
 			if err != nil {
 				return fmt.Errorf("look at %s: %w", key, err)

@@ -53,6 +53,42 @@ func TestAnAgentThatWasFrozenTakesNothingBack(t *testing.T) {
 	gw.deliveries("delivered", len(before)+len(after))
 }
 
+func TestWhatWaitsAndWhatIsHeldOutlivesRestarts(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	held, waiting := gw.Receiver(), gw.Receiver(Replies(500), Endpoint("strategy", map[string]any{"type": "list", "schedule": []int{0, 3, 3}}))
+	toggle(gw, held)
+	var ids []string
+	for range 20 {
+		ids = append(ids, gw.Send(Event("order.paid")).UID)
+	}
+	gw.deliveries("held", len(ids))
+	waiting.Want(Events(ids...))
+	waiting.Answer(200)
+	for _, r := range []*Role{gw.Agent, gw.Server, gw.Egress} {
+		r.Restart()
+	}
+	waiting.Want(Events(ids...), Attempts(2*len(ids)))
+	toggle(gw, held)
+	held.Want(Events(ids...), Once())
+}
+
+func TestOneOfTwoEgressesIsEnoughAndNoAttemptIsChargedForTheOther(t *testing.T) {
+	t.Parallel()
+	gw := New(t, Apart(), TwoEgresses())
+	r := gw.Receiver()
+	ids := gw.Under(Load{Events: 100, Ack: "queued"})
+	r.Want(Events(ids...), Once())
+	gw.Egress.Kill()
+	ids = append(ids, gw.Under(Load{Events: 100, Ack: "queued"})...)
+	r.Want(Events(ids...), Once())
+	for _, d := range gw.deliveries("delivered", len(ids)) {
+		if d.Metadata.NumTrials != 1 {
+			t.Errorf("delivery %s was charged %d tries", d.UID, d.Metadata.NumTrials)
+		}
+	}
+}
+
 // quickTakeover lets an agent take over soon what a dead one held.
 func quickTakeover() Setup {
 	return Set("streams.lease=3s", "streams.renew_interval=900ms", "streams.claim_interval=1s")

@@ -33,12 +33,12 @@ type running interface {
 	stop() error
 }
 
-func (g *Gateway) newRole(name string) *Role {
+func (g *Gateway) newRole(name string, settings ...string) *Role {
 	g.t.Helper()
-	r := &Role{gateway: g, name: name, reload: make(chan app.Config)}
+	r := &Role{gateway: g, name: name, settings: settings, reload: make(chan app.Config)}
 	if g.apart {
 		r.admin = address(g.t)
-		r.settings = []string{"metrics.listen=" + r.admin, "log.level=warn"}
+		r.settings = append(r.settings, "metrics.listen="+r.admin, "log.level=warn")
 	}
 	g.roles = append(g.roles, r)
 	r.Start()

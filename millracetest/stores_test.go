@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+
+	"github.com/millrace-dev/millrace/pipeline"
 )
 
 func TestFlushAllInTheMiddleLosesNothingThatWasPersisted(t *testing.T) {
@@ -29,16 +31,19 @@ func TestFlushAllInTheMiddleLosesOfTheQueuedEventsThoseAloneThatReachedNothingEl
 	r.Want(Events(append(stored, after)...), Once())
 }
 
-func TestARedisThatRestartsLosesNothingThatWasPersisted(t *testing.T) {
+func TestWhateverRedisLosesNothingIsLostThatWasPersisted(t *testing.T) {
 	t.Parallel()
-	for name, restart := range map[string]func(*Redis){
-		"on what it kept": (*Redis).Revive,
-		"empty":           (*Redis).Empty,
+	for name, lose := range map[string]func(*Redis){
+		"it restarts on what it kept":    (*Redis).Revive,
+		"it restarts empty":              (*Redis).Empty,
+		"a consumer group is destroyed":  (*Redis).DestroyGroup,
+		"the stream of events is lost":   func(r *Redis) { r.Delete(string(pipeline.Persisted)) },
+		"the stream of deliveries is so": func(r *Redis) { r.Delete(string(pipeline.Due)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			gw := New(t)
 			r := gw.Receiver()
-			ids := gw.Under(Load{Events: 600, Ack: "persisted", Meanwhile: []func(){func() { restart(gw.Redis) }}})
+			ids := gw.Under(Load{Events: 600, Ack: "persisted", Meanwhile: []func(){func() { lose(gw.Redis) }}})
 			r.Want(Events(ids...), Once())
 		})
 	}
@@ -52,6 +57,24 @@ func TestARedisThatIsSilentForAWhileLosesAndRepeatsNothing(t *testing.T) {
 	// has given up and done otherwise.
 	ids := gw.Under(Load{Events: 900, Ack: "queued", Meanwhile: []func(){gw.Redis.Freeze, gw.Redis.Thaw}})
 	r.Want(Events(ids...), Once(), bodies(900))
+}
+
+func TestWhatIsAskedForWithoutRedisIsDoneWhenItIsBack(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r, paused := gw.Receiver(Types("paid")), gw.Receiver(Types("held"))
+	toggle(gw, paused)
+	sent, held := gw.Send(Event("paid")).UID, gw.Send(Event("held")).UID
+	r.Want(Attempts(1))
+	d := gw.deliveries("delivered", 1)[0]
+	gw.deliveries("held", 1)
+	gw.Redis.Kill()
+	gw.Must(http.MethodPut, "/events/"+sent+"/replay", nil, nil)
+	gw.Must(http.MethodPut, "/eventdeliveries/"+d.UID+"/resend", nil, nil)
+	toggle(gw, paused)
+	gw.Redis.Start()
+	r.Want(Attempts(3), SameID())
+	paused.Want(Events(held), Attempts(1))
 }
 
 func TestAClientGetsTheAnswerThatItPrefersOrABetterOne(t *testing.T) {
