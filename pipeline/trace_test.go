@@ -17,7 +17,7 @@ import (
 const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 // traced runs a handler under a tracer that keeps all spans.
-func traced(t *testing.T, sample sdktrace.Sampler, handle message.HandlerFunc) ([]*message.Message, error, tracetest.SpanStubs) {
+func traced(t *testing.T, sample sdktrace.Sampler, handle message.HandlerFunc) ([]*message.Message, tracetest.SpanStubs, error) {
 	t.Helper()
 	spans := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans), sdktrace.WithSampler(sample))
@@ -26,12 +26,12 @@ func traced(t *testing.T, sample sdktrace.Sampler, handle message.HandlerFunc) (
 	msg := message.NewMessage("m", nil)
 	msg.Metadata.Set(traceKey, traceparent)
 	out, err := a.wrap(Stage{Name: "s", Answers: true, handle: handle})(msg)
-	return out, err, spans.GetSpans()
+	return out, spans.GetSpans(), err
 }
 
 func TestATraceGoesOnThroughTheStage(t *testing.T) {
 	var seen trace.SpanContext
-	out, err, spans := traced(t, sdktrace.AlwaysSample(), func(msg *message.Message) ([]*message.Message, error) {
+	out, spans, err := traced(t, sdktrace.AlwaysSample(), func(msg *message.Message) ([]*message.Message, error) {
 		seen = trace.SpanContextFromContext(msg.Context())
 		return []*message.Message{message.NewMessage("out", nil)}, nil
 	})
@@ -50,7 +50,7 @@ func TestASpanTellsOfAnErrorAndEndsWithAPanic(t *testing.T) {
 		"a panic":  func(*message.Message) ([]*message.Message, error) { panic("oh") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err, spans := traced(t, sdktrace.AlwaysSample(), handle)
+			_, spans, err := traced(t, sdktrace.AlwaysSample(), handle)
 			if err == nil || len(spans) != 1 || spans[0].Status.Code != codes.Error {
 				t.Errorf("%v, spans %+v", err, spans)
 			}
@@ -59,7 +59,7 @@ func TestASpanTellsOfAnErrorAndEndsWithAPanic(t *testing.T) {
 }
 
 func TestATraceThatIsNotSampledTravelsAsItCame(t *testing.T) {
-	out, err, spans := traced(t, sdktrace.NeverSample(), func(msg *message.Message) ([]*message.Message, error) {
+	out, spans, err := traced(t, sdktrace.NeverSample(), func(msg *message.Message) ([]*message.Message, error) {
 		out, err := encode(millrace.Delivery{TraceParent: msg.Metadata.Get(traceKey)})
 		return []*message.Message{out}, err
 	})
