@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	millrace "github.com/millrace-dev/millrace"
@@ -17,8 +18,10 @@ type agent struct {
 	process *process
 	webhook *sinks.Webhook
 	leader  *leader
-	router  *pipeline.Router
-	running chan error
+	// stages is their tuning, as they run now.
+	stages   pipeline.Config
+	flow     *flow
+	endSweep func()
 }
 
 func startAgent(p *process) (*agent, error) {
@@ -26,11 +29,14 @@ func startAgent(p *process) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{process: p, webhook: webhook, leader: newLeader(p.store.Lead, p.logger)}
+	a := &agent{process: p, webhook: webhook, leader: newLeader(p.store.Lead, p.logger), stages: p.config.Stages}
+	if err := a.start(); err != nil {
+		webhook.Close()
+		return nil, err
+	}
 	p.loop(a.leader.run)
 	p.loop(func(ctx context.Context) { a.leader.while(ctx, time.Minute, a.keepHouse) })
-	a.sweep()
-	return a, a.start()
+	return a, nil
 }
 
 // start runs the stages as configured now.
@@ -38,18 +44,18 @@ func (a *agent) start() error {
 	p := a.process
 	clock := pipeline.NewClock(pipeline.ClockConfig{
 		Feeds: a.feeds(), Leading: a.leader.leading, Open: p.transport.Pressure.Open, Observe: p.metrics.lookedAt,
-		Concurrency: p.config.Stages.Retry.Concurrency, Logger: p.logger,
+		Concurrency: a.stages.Retry.Concurrency, ShutdownTimeout: p.config.Streams.ShutdownTimeout, Logger: p.logger,
 	})
 	in := pipeline.Sources{Clock: pipeline.Source[millrace.Due]{Subscriber: clock, Decode: pipeline.DecodeJSON[millrace.Due]}}
-	stages := pick(pipeline.Stages(in, a.handlers(), p.config.Stages), "persist", "fanout", "deliver", "retry")
-	var err error
-	if a.router, err = pipeline.NewRouter(stages, p.transport, p.around); err != nil {
+	router, err := pipeline.NewRouter(pick(pipeline.Stages(in, a.handlers(), a.stages), "persist", "fanout", "deliver", "retry"), p.transport, p.around)
+	if err != nil {
 		return err
 	}
-	p.metrics.agentRouter.Store(a.router)
-	a.running = make(chan error, 1)
-	go func() { a.running <- a.router.Run(context.Background()) }()
-	<-a.router.Running()
+	if a.flow, err = startFlow(router); err != nil {
+		return err
+	}
+	p.metrics.agentRouter.Store(router)
+	a.endSweep = a.sweep()
 	return nil
 }
 
@@ -59,7 +65,7 @@ func (a *agent) handlers() pipeline.Handlers {
 		Persist: &handlers.Persist{Log: p.store},
 		Fanout:  p.fanout(),
 		Deliver: &handlers.Deliver{
-			Log: p.store, Configs: p.configs, Holding: p.holding, Places: NewPlaces(p.config.Stages.Deliver.MaxInFlightPerEndpoint, placePatience),
+			Log: p.store, Configs: p.configs, Holding: p.holding, Places: NewPlaces(a.stages.Deliver.MaxInFlightPerEndpoint, placePatience),
 			Sink: a.webhook, Endpoints: p.store, Now: p.clock.Now, Observe: a.observe,
 		},
 		Retry: &handlers.Retry{Log: p.store},
@@ -68,7 +74,7 @@ func (a *agent) handlers() pipeline.Handlers {
 
 // feeds are the reasons why deliveries come back, each with its pace.
 func (a *agent) feeds() []pipeline.Feed {
-	p, c := a.process, a.process.config.Stages
+	p, c := a.process, a.stages
 	release := &handlers.Release{
 		Held: p.store, Queued: p.store, Configs: p.configs,
 		Places: c.Deliver.MaxInFlightPerEndpoint, Again: releaseAgain, Idle: c.Retry.HeldInterval,
@@ -85,16 +91,19 @@ func (a *agent) barrier(topic pipeline.Topic[millrace.Delivery], stage string) h
 	return pipeline.TopicBarrier{Transport: a.process.transport, Topic: string(topic), Stage: stage}
 }
 
-// sweep fans out, in line, what was lost behind `events.persisted`.
-func (a *agent) sweep() {
-	p := a.process
+// sweep fans out, in line, what was lost behind `events.persisted`, until it
+// is ended.
+func (a *agent) sweep() (end func()) {
+	p, c := a.process, a.stages.Retry
 	lost := &handlers.LostEvents{
-		Log: p.store, Checkpoints: p.store, Grace: p.config.Stages.Retry.SweepGrace,
+		Log: p.store, Checkpoints: p.store, Grace: c.SweepGrace,
 		Barrier: pipeline.TopicBarrier{Transport: p.transport, Topic: string(pipeline.Persisted), Stage: "fanout"},
 		FanOut:  a.fanOutLost,
 	}
-	p.loop(func(ctx context.Context) {
-		a.leader.while(ctx, p.config.Stages.Retry.SweepInterval, func(ctx context.Context) {
+	ctx, cancel := context.WithCancel(p.life)
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() {
+		a.leader.while(ctx, c.SweepInterval, func(ctx context.Context) {
 			n, err := lost.Sweep(ctx)
 			if err != nil && ctx.Err() == nil {
 				p.logger.Warn("the sweep of lost events stopped", "error", err)
@@ -104,6 +113,10 @@ func (a *agent) sweep() {
 			}
 		})
 	})
+	return func() {
+		cancel()
+		sweeping.Wait()
+	}
 }
 
 // fanOutLost fans one lost event out; one that cannot be becomes a dead
@@ -163,11 +176,14 @@ func (a *agent) reload(c pipeline.Config) error {
 	if err := a.drain(); err != nil {
 		return err
 	}
-	a.process.config.Stages = c
+	a.stages = c
 	return a.start()
 }
 
-func (a *agent) drain() error { return errors.Join(a.router.Close(), <-a.running) }
+func (a *agent) drain() error {
+	a.endSweep()
+	return a.flow.drain()
+}
 
 // stop drains the stages.
 func (a *agent) stop() error {

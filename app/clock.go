@@ -8,22 +8,32 @@ import (
 )
 
 // Clock is PostgreSQL's clock as known here: ids are minted and due times
-// decided by it, whatever this machine's own says.
+// decided by it, whatever this machine's own says. Between two readings it
+// goes on by what has passed, so that setting this machine's clock moves
+// nothing.
 type Clock struct {
-	read   func(ctx context.Context) (time.Time, error)
-	offset atomic.Int64 // nanoseconds to add to this machine's clock
+	read func(ctx context.Context) (time.Time, error)
+	// since measures what has passed, by the monotonic clock.
+	since func(time.Time) time.Duration
+	last  atomic.Pointer[reading]
 }
+
+// reading is what PostgreSQL's clock said, and when, by this machine's.
+type reading struct{ theirs, ours time.Time }
 
 // NewClock reads the clock once.
 func NewClock(ctx context.Context, read func(ctx context.Context) (time.Time, error)) (*Clock, error) {
-	c := &Clock{read: read}
+	c := &Clock{read: read, since: time.Since}
 	return c, c.sync(ctx)
 }
 
-// Now is the corrected time.
-func (c *Clock) Now() time.Time { return time.Now().Add(time.Duration(c.offset.Load())) }
+// Now is PostgreSQL's time.
+func (c *Clock) Now() time.Time {
+	r := c.last.Load()
+	return r.theirs.Add(c.since(r.ours))
+}
 
-// Watch corrects the offset every five seconds until ctx ends.
+// Watch reads the clock every five seconds until ctx ends.
 func (c *Clock) Watch(ctx context.Context, logger *slog.Logger) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
@@ -46,7 +56,6 @@ func (c *Clock) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ours := start.Add(time.Since(start) / 2)
-	c.offset.Store(int64(theirs.Sub(ours)))
+	c.last.Store(&reading{theirs: theirs, ours: start.Add(c.since(start) / 2)})
 	return nil
 }

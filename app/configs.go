@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -29,9 +30,16 @@ type snapshots interface {
 
 // project is one project's place in the cache.
 type project struct {
-	loading sync.Mutex
 	mu      sync.RWMutex
 	config  *handlers.Config
+	loading *loading // nil: nobody loads it now
+}
+
+// loading is a load under way: whoever comes meanwhile waits for it and
+// shares what comes of it.
+type loading struct {
+	done chan struct{} // closed when err is set
+	err  error
 }
 
 // NewConfigs makes an empty cache.
@@ -110,11 +118,32 @@ func (c *Configs) note(id millrace.ID, load func() error) {
 
 // load reads a project from the store, once for all who wait for it.
 func (c *Configs) load(ctx context.Context, id millrace.ID, p *project, atLeast int64) (*handlers.Config, error) {
-	p.loading.Lock()
-	defer p.loading.Unlock()
-	if config := p.at(atLeast); config != nil {
-		return config, nil
+	for {
+		l, mine := p.join()
+		if mine {
+			return c.read(ctx, id, p, l)
+		}
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return nil, millrace.Unavailable(fmt.Errorf("load the configuration of project %s: %w", id, ctx.Err()))
+		}
+		if config := p.at(atLeast); config != nil {
+			return config, nil
+		}
+		if l.err != nil && !isOver(l.err) {
+			return nil, l.err
+		}
+		// It began too early for us, or ended with its caller: once more.
 	}
+}
+
+func isOver(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func (c *Configs) read(ctx context.Context, id millrace.ID, p *project, l *loading) (config *handlers.Config, err error) {
+	defer func() { p.leave(l, config, err) }()
 	snapshot, err := c.store.Snapshot(ctx, id)
 	if err != nil {
 		if millrace.CodeOf(err) == millrace.CodeNotFound {
@@ -122,15 +151,32 @@ func (c *Configs) load(ctx context.Context, id millrace.ID, p *project, atLeast 
 		}
 		return nil, err
 	}
-	matcher, err := millrace.NewMatcher(snapshot)
-	if err != nil {
-		c.logger.Warn("a subscription's filter cannot be used; it matches nothing", "project", id, "error", err)
+	matcher, faulty := millrace.NewMatcher(snapshot)
+	if faulty != nil {
+		c.logger.Warn("a subscription's filter cannot be used; it matches nothing", "project", id, "error", faulty)
 	}
-	config := &handlers.Config{Snapshot: snapshot, Matcher: matcher}
+	return &handlers.Config{Snapshot: snapshot, Matcher: matcher}, nil
+}
+
+// join answers with the load under way, or with one to be done.
+func (p *project) join() (l *loading, mine bool) {
 	p.mu.Lock()
-	p.config = config
-	p.mu.Unlock()
-	return config, nil
+	defer p.mu.Unlock()
+	if p.loading == nil {
+		p.loading, mine = &loading{done: make(chan struct{})}, true
+	}
+	return p.loading, mine
+}
+
+// leave ends the load with what came of it.
+func (p *project) leave(l *loading, config *handlers.Config, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if config != nil {
+		p.config = config
+	}
+	l.err, p.loading = err, nil
+	close(l.done)
 }
 
 func (p *project) at(atLeast int64) *handlers.Config {

@@ -18,6 +18,9 @@ type Holding struct {
 	logger *slog.Logger
 	now    atomic.Pointer[map[millrace.ID]struct{}]
 	mu     sync.Mutex // held by whoever replaces the map
+	// since are those that this process held something for since the last look
+	// began, which it may have missed.
+	since map[millrace.ID]struct{}
 }
 
 type heldEndpoints interface {
@@ -26,7 +29,7 @@ type heldEndpoints interface {
 
 // NewHolding makes a view that holds nothing until Watch has looked.
 func NewHolding(store heldEndpoints, logger *slog.Logger) *Holding {
-	h := &Holding{store: store, logger: logger}
+	h := &Holding{store: store, logger: logger, since: map[millrace.ID]struct{}{}}
 	h.now.Store(&map[millrace.ID]struct{}{})
 	return h
 }
@@ -41,6 +44,7 @@ func (h *Holding) Holds(endpoint millrace.ID) bool {
 func (h *Holding) Add(endpoint millrace.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.since[endpoint] = struct{}{}
 	if h.Holds(endpoint) {
 		return
 	}
@@ -65,7 +69,8 @@ func (h *Holding) Watch(ctx context.Context) {
 
 func (h *Holding) look(ctx context.Context) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	clear(h.since)
+	h.mu.Unlock()
 	held, err := h.store.HeldEndpoints(ctx)
 	if err != nil {
 		h.logger.Debug("the holding endpoints could not be read", "error", err)
@@ -75,6 +80,9 @@ func (h *Holding) look(ctx context.Context) {
 	for _, e := range held {
 		next[e.EndpointID] = struct{}{}
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.Copy(next, h.since)
 	h.now.Store(&next)
 }
 

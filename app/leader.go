@@ -80,14 +80,16 @@ func (l *leader) leading(ctx context.Context) (context.Context, error) {
 }
 
 // while runs the work again and again, at the interval, while this process
-// leads, until ctx ends.
+// leads, until ctx ends. The work's context ends with either.
 func (l *leader) while(ctx context.Context, every time.Duration, work func(ctx context.Context)) {
 	for ctx.Err() == nil {
 		term, err := l.leading(ctx)
 		if err != nil {
 			return
 		}
-		work(term)
+		both, end := either(term, ctx)
+		work(both)
+		end()
 		wait(ctx, every)
 	}
 }

@@ -26,15 +26,15 @@ type server struct {
 	process *process
 	http    *http.Server
 	address string
-	// intake is the ingest stage as configured now.
-	intake atomic.Pointer[intake]
+	// handler is the API, and intake the ingest stage, as configured now.
+	handler atomic.Pointer[http.Handler]
+	intake  atomic.Pointer[intake]
 }
 
 // intake is a running ingest stage and its source.
 type intake struct {
-	source  *sources.HTTP
-	router  *pipeline.Router
-	running chan error
+	*flow
+	source *sources.HTTP
 }
 
 // startServer listens first, so that a taken port is the first thing said.
@@ -56,7 +56,7 @@ func startServer(p *process) (*server, error) {
 }
 
 func (s *server) build() error {
-	api, err := s.api()
+	api, err := s.api(s.process.config.Stages)
 	if err != nil {
 		return err
 	}
@@ -64,30 +64,28 @@ func (s *server) build() error {
 	if err != nil {
 		return err
 	}
+	s.handler.Store(&api)
 	s.intake.Store(in)
-	s.http = hardened(s.process.config.Server, api.Handler(), s.process.logger)
+	now := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.handler.Load()).ServeHTTP(w, r) })
+	s.http = hardened(s.process.config.Server, now, s.process.logger)
 	return nil
 }
 
 // open runs an ingest stage.
 func (s *server) open(stages pipeline.Config) (*intake, error) {
 	p, c := s.process, stages.Ingest
-	in := &intake{source: sources.NewHTTP(sources.HTTPConfig{Concurrency: c.Concurrency, Patience: c.Patience}), running: make(chan error, 1)}
+	source := sources.NewHTTP(sources.HTTPConfig{Concurrency: c.Concurrency, Patience: c.Patience})
 	ingest := &handlers.Ingest{
 		Log: p.store, Configs: p.configs, Queue: p.transport.Pressure, MaxBytes: c.MaxBytes, Ack: c.Ack, Now: p.clock.Now,
 	}
-	from := pipeline.Sources{Submissions: pipeline.Source[millrace.Submission]{Subscriber: in.source, Decode: sources.Submission}}
-	rows := pick(pipeline.Stages(from, pipeline.Handlers{Ingest: ingest}, stages), "ingest")
-	var err error
-	if in.router, err = pipeline.NewRouter(rows, p.transport, p.around); err != nil {
+	from := pipeline.Sources{Submissions: pipeline.Source[millrace.Submission]{Subscriber: source, Decode: sources.Submission}}
+	router, err := pipeline.NewRouter(pick(pipeline.Stages(from, pipeline.Handlers{Ingest: ingest}, stages), "ingest"), p.transport, p.around)
+	if err != nil {
 		return nil, err
 	}
-	go func() { in.running <- in.router.Run(context.Background()) }()
-	<-in.router.Running()
-	return in, nil
+	running, err := startFlow(router)
+	return &intake{flow: running, source: source}, err
 }
-
-func (in *intake) close() error { return errors.Join(in.router.Close(), <-in.running) }
 
 // Submit passes a submission to the ingest stage. One that met the end of a
 // stage which was configured anew goes to its successor.
@@ -101,25 +99,32 @@ func (s *server) Submit(ctx context.Context, sub millrace.Submission) (millrace.
 	}
 }
 
-// reload runs the ingest stage as configured now; what is in the old one
-// finishes there.
+// reload runs the API and the ingest stage as configured now; what is in the
+// old ones finishes there.
 func (s *server) reload(stages pipeline.Config) error {
+	api, err := s.api(stages)
+	if err != nil {
+		return err
+	}
 	in, err := s.open(stages)
 	if err != nil {
 		return err
 	}
-	return s.intake.Swap(in).close()
+	s.process.transport.Pressure.PersistFrom(stages.Ingest.PersistAt)
+	s.handler.Store(&api)
+	return s.intake.Swap(in).drain()
 }
 
-func (s *server) api() (*httpapi.Server, error) {
+func (s *server) api(stages pipeline.Config) (http.Handler, error) {
 	p := s.process
 	policy, err := egress.NewPolicy(p.config.Egress.Config)
 	if err != nil {
 		return nil, err
 	}
 	c := httpapi.DefaultConfig()
-	c.MaxEventBytes = p.config.Stages.Ingest.MaxBytes
-	return httpapi.New(c, httpapi.Deps{
+	c.MaxEventBytes = stages.Ingest.MaxBytes
+	c.MaxBatchBytes = max(c.MaxBatchBytes, c.MaxEventBytes)
+	api, err := httpapi.New(c, httpapi.Deps{
 		Authenticate: p.store.Authenticate, Submitter: s,
 		Projects: p.store, Keys: p.store, Endpoints: p.store, Subscriptions: p.store, Events: p.store, Deliveries: p.store,
 		DeadLetters: p.store, Facts: p.store,
@@ -127,6 +132,10 @@ func (s *server) api() (*httpapi.Server, error) {
 		CheckURL: policy.CheckURL, Ready: p.ready,
 		Metrics: promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}), Observe: p.metrics.request, Log: p.logger, Now: p.clock.Now,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return api.Handler(), nil
 }
 
 // hardened bounds what a client may cost.
@@ -150,7 +159,7 @@ func (s *server) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.process.config.Server.ShutdownTimeout)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
-	return errors.Join(err, s.intake.Load().close())
+	return errors.Join(err, s.intake.Load().drain())
 }
 
 // url is where clients on this machine reach the API.

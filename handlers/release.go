@@ -81,6 +81,8 @@ func (r *Release) endpoint(ctx context.Context, held millrace.HeldEndpoint, limi
 	return due, r.Held.LookAgain(ctx, held.EndpointID, r.Again)
 }
 
+// mayReceive tells whether what is held for the endpoint may go. What is held
+// for one that was deleted goes too: deliver cancels it.
 func (r *Release) mayReceive(ctx context.Context, held millrace.HeldEndpoint) (bool, error) {
 	config, err := r.Configs.Latest(ctx, held.ProjectID)
 	var gone *millrace.Error
@@ -91,5 +93,5 @@ func (r *Release) mayReceive(ctx context.Context, held millrace.HeldEndpoint) (b
 		return false, err
 	}
 	e, found := config.Endpoints[held.EndpointID]
-	return found && e.Status.Holds() == millrace.HoldNone, nil
+	return !found || e.Status.Holds() == millrace.HoldNone, nil
 }

@@ -51,14 +51,14 @@ func TestReleaseLetsGo(t *testing.T) {
 		want          int
 		again         time.Duration
 	}{
-		"as many as there are places":                     {status: millrace.EndpointActive, limit: 100, want: 5, again: time.Second},
-		"as many as are free":                             {status: millrace.EndpointActive, queued: 3, limit: 100, want: 2, again: time.Second},
-		"none where no place is free, and looks again":    {status: millrace.EndpointActive, queued: 5, limit: 100, again: time.Second},
-		"as many as were asked for":                       {status: millrace.EndpointActive, limit: 4, want: 4, again: time.Second},
-		"none of a paused endpoint, and looks much later": {status: millrace.EndpointPaused, limit: 100, again: time.Hour},
-		"none of a disabled endpoint":                     {status: millrace.EndpointInactive, limit: 100, again: time.Hour},
-		"none of an endpoint that is deleted":             {status: millrace.EndpointActive, deleted: true, limit: 100, again: time.Hour},
-		"none of a project that is gone":                  {status: millrace.EndpointActive, config: millrace.NotFound("project"), limit: 100, again: time.Hour},
+		"as many as there are places":                          {status: millrace.EndpointActive, limit: 100, want: 5, again: time.Second},
+		"as many as are free":                                  {status: millrace.EndpointActive, queued: 3, limit: 100, want: 2, again: time.Second},
+		"none where no place is free, and looks again":         {status: millrace.EndpointActive, queued: 5, limit: 100, again: time.Second},
+		"as many as were asked for":                            {status: millrace.EndpointActive, limit: 4, want: 4, again: time.Second},
+		"none of a paused endpoint, and looks much later":      {status: millrace.EndpointPaused, limit: 100, again: time.Hour},
+		"none of a disabled endpoint":                          {status: millrace.EndpointInactive, limit: 100, again: time.Hour},
+		"what is held for a deleted endpoint, to be cancelled": {status: millrace.EndpointPaused, deleted: true, limit: 100, want: 5, again: time.Second},
+		"none of a project that is gone":                       {status: millrace.EndpointActive, config: millrace.NotFound("project"), limit: 100, again: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := endpoint(c.status)

@@ -19,7 +19,7 @@ const leaveAt = 0.85
 // Pressure watches whether Redis answers and how full it is.
 type Pressure struct {
 	client    redis.UniversalClient
-	persistAt float64
+	persistAt atomic.Uint64 // float64 bits
 	used      atomic.Uint64 // float64 bits; above 1 while Redis is away
 }
 
@@ -28,8 +28,14 @@ const away = 2.0
 
 // NewPressure makes the gauge; Watch keeps it.
 func NewPressure(client redis.UniversalClient, persistAt float64) *Pressure {
-	return &Pressure{client: client, persistAt: persistAt}
+	p := &Pressure{client: client}
+	p.PersistFrom(persistAt)
+	return p
 }
+
+// PersistFrom sets the share of maxmemory from which events are not left to
+// the queue any more.
+func (p *Pressure) PersistFrom(share float64) { p.persistAt.Store(math.Float64bits(share)) }
 
 // Watch reads the gauge twice a second until ctx ends.
 func (p *Pressure) Watch(ctx context.Context) {
@@ -57,7 +63,7 @@ func (p *Pressure) read(ctx context.Context) {
 func (p *Pressure) Used() float64 { return math.Float64frombits(p.used.Load()) }
 
 // Accepting tells whether events may be left to the queue.
-func (p *Pressure) Accepting() bool { return p.Used() < p.persistAt }
+func (p *Pressure) Accepting() bool { return p.Used() < math.Float64frombits(p.persistAt.Load()) }
 
 // Open tells whether stages may add what the log knows already.
 func (p *Pressure) Open() bool { return p.Used() < leaveAt }

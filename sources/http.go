@@ -68,7 +68,11 @@ func (h *HTTP) Submit(ctx context.Context, s millrace.Submission) (millrace.Rece
 	}
 	if receipt.Failed == nil && receipt.Ack == millrace.AckQueued {
 		s.EventID, s.Ack = receipt.Event.ID, millrace.AckPersisted
-		if receipt, acked, err = h.pass(ctx, s); err != nil || acked {
+		receipt, acked, err = h.pass(ctx, s)
+		if errors.Is(err, ErrClosed) {
+			err = millrace.Unavailable(errNoAnswer) // something was done: the queue may have it
+		}
+		if err != nil || acked {
 			return receipt, err
 		}
 	}
