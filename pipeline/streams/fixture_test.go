@@ -34,7 +34,7 @@ func newFixture(t *testing.T, s *server) *fixture {
 func (f *fixture) config() SubscriberConfig {
 	return SubscriberConfig{
 		Prefix: f.prefix, Group: "group", Concurrency: 8, Logger: quiet(),
-		Lease: 900 * time.Millisecond, ClaimInterval: 100 * time.Millisecond, TrimInterval: 20 * time.Millisecond,
+		Lease: 1500 * time.Millisecond, ClaimInterval: 100 * time.Millisecond, TrimInterval: 20 * time.Millisecond,
 		MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, ShutdownTimeout: patience,
 	}
 }

@@ -19,6 +19,7 @@ import (
 type gate struct {
 	trips atomic.Int64
 	hold  chan struct{}
+	open  func()
 }
 
 // newGatedFixture is a fixture whose publisher has a connection, so that
@@ -27,6 +28,8 @@ func newGatedFixture(t *testing.T) (*fixture, *gate) {
 	f := newFixture(t, shared)
 	must(t, f.publisher.client.Ping(t.Context()).Err())
 	g := &gate{hold: make(chan struct{})}
+	g.open = sync.OnceFunc(func() { close(g.hold) })
+	t.Cleanup(g.open)
 	f.publisher.client.AddHook(g)
 	return f, g
 }
@@ -65,7 +68,7 @@ func TestPublishConcurrentCallsLeaveTogether(t *testing.T) {
 		publish(i + 1)
 	}
 	eventually(t, "fifty calls are queued behind it", func() bool { return len(f.publisher.queue) == 50 })
-	close(g.hold)
+	g.open()
 	calls.Wait()
 	if got := g.trips.Load(); got != 2 {
 		t.Errorf("51 calls took %d round trips, want 2", got)
@@ -77,7 +80,7 @@ func TestPublishConcurrentCallsLeaveTogether(t *testing.T) {
 
 func TestPublishOneCallIsOnePipeline(t *testing.T) {
 	f, g := newGatedFixture(t)
-	close(g.hold)
+	g.open()
 	f.publish(Live, "m", 100)
 	if got := g.trips.Load(); got != 1 {
 		t.Errorf("100 messages took %d round trips, want 1", got)
@@ -222,7 +225,7 @@ func TestPublishNothingLateForCallersThatLeft(t *testing.T) {
 	if err := <-second; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
-	close(g.hold)
+	g.open()
 	must(t, <-first)
 	must(t, f.publisher.Close())
 	if got := f.length(); got != 1 {
@@ -233,14 +236,19 @@ func TestPublishNothingLateForCallersThatLeft(t *testing.T) {
 func TestPublisherClose(t *testing.T) {
 	f, g := newGatedFixture(t)
 	var calls sync.WaitGroup
-	for i := range 20 {
+	publish := func(i int) {
 		calls.Go(func() {
 			if err := f.publisher.Publish("topic", message.NewMessage(strconv.Itoa(i), nil)); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	eventually(t, "all calls are accepted", func() bool { return g.trips.Load() == 1 && len(f.publisher.queue) == 19 })
+	publish(0)
+	eventually(t, "the first call is on its way alone", func() bool { return g.trips.Load() == 1 })
+	for i := range 19 {
+		publish(i + 1)
+	}
+	eventually(t, "the others are queued", func() bool { return len(f.publisher.queue) == 19 })
 	closed := make(chan error, 1)
 	go func() { closed <- f.publisher.Close() }()
 	eventually(t, "it is closing", func() bool {
@@ -251,7 +259,7 @@ func TestPublisherClose(t *testing.T) {
 	if err := f.publisher.Publish("topic", message.NewMessage("late", nil)); !errors.Is(err, ErrClosed) {
 		t.Errorf("error %v while closing, want ErrClosed", err)
 	}
-	close(g.hold)
+	g.open()
 	must(t, <-closed)
 	calls.Wait()
 	if got := f.length(); got != 20 {
