@@ -63,3 +63,15 @@ func TestAClockThatCannotBeReadIsNone(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestTheClockGoesOnByWhatHasPassedNotByThisMachinesTime(t *testing.T) {
+	at := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	clock, err := NewClock(t.Context(), func(context.Context) (time.Time, error) { return at, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock.since = func(time.Time) time.Duration { return 3 * time.Second } // whatever time.Now says
+	if now := clock.Now(); !now.Equal(at.Add(3 * time.Second)) {
+		t.Errorf("it is %s, want 3s after %s", now, at)
+	}
+}

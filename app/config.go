@@ -166,6 +166,8 @@ func (c RedisConfig) validate() error {
 	u, err := url.Parse(c.URL.Reveal())
 	if err != nil || (u.Scheme != "redis" && u.Scheme != "rediss" && u.Scheme != "unix") {
 		faults = errors.Join(faults, errors.New("redis.url must be a URL such as redis://127.0.0.1:6379/0"))
+	} else if _, err := c.options(); err != nil {
+		faults = errors.Join(faults, err)
 	}
 	if c.Pool < 2 {
 		faults = errors.Join(faults, fmt.Errorf("redis.pool must be at least 2, not %d", c.Pool))

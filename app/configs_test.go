@@ -206,3 +206,65 @@ func TestAProjectDeletedElsewhereIsForgotten(t *testing.T) {
 		}
 	})
 }
+
+// slow is a store whose answers wait to be let go.
+type slow struct {
+	projects
+	asked   chan struct{}
+	release chan error
+}
+
+func (s *slow) Snapshot(ctx context.Context, id millrace.ID) (*millrace.Snapshot, error) {
+	s.asked <- struct{}{}
+	select {
+	case err := <-s.release:
+		if err != nil {
+			return nil, err
+		}
+		return s.projects.Snapshot(ctx, id)
+	case <-ctx.Done():
+		return nil, millrace.Unavailable(ctx.Err())
+	}
+}
+
+func TestThoseWhoWaitForALoad(t *testing.T) {
+	for name, c := range map[string]struct {
+		end func(s *slow, first func()) // ends the first one's load
+		err error
+	}{
+		"share its result":                           {end: func(s *slow, _ func()) { s.release <- nil }},
+		"share its failure, and do not each wait":    {end: func(s *slow, _ func()) { s.release <- errAway }, err: errAway},
+		"load themselves where its caller went away": {end: func(s *slow, first func()) { first(); <-s.asked; s.release <- nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				id := millrace.NewID(time.Now())
+				s := &slow{projects: projects{versions: map[millrace.ID]int64{id: 3}}, asked: make(chan struct{}), release: make(chan error)}
+				configs := NewConfigs(s, slog.New(slog.DiscardHandler))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				go func() { _, _ = configs.Config(ctx, id, 0) }()
+				<-s.asked
+				got := make(chan error, 3)
+				for range 3 {
+					go func() {
+						_, err := configs.Config(t.Context(), id, 0)
+						got <- err
+					}()
+				}
+				synctest.Wait()
+				impatient, leave := context.WithTimeout(t.Context(), time.Second)
+				defer leave()
+				if _, err := configs.Config(impatient, id, 0); !millrace.IsUnavailable(err) || !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("whoever waits no longer than a second: %v", err)
+				}
+				c.end(s, cancel)
+				for range 3 {
+					if err := <-got; !errors.Is(err, c.err) {
+						t.Errorf("it says %v, want %v", err, c.err)
+					}
+				}
+			})
+		})
+	}
+}

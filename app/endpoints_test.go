@@ -58,6 +58,30 @@ func TestHolding(t *testing.T) {
 	})
 }
 
+func TestWhatIsHeldDuringALookIsNotForgottenByIt(t *testing.T) {
+	a := millrace.NewID(time.Now())
+	h := NewHolding(nil, slog.New(slog.DiscardHandler))
+	h.store = looked(func() { h.Add(a) }) // it was read before, and does not wait for the look
+	h.look(t.Context())
+	if !h.Holds(a) {
+		t.Error("it is forgotten")
+	}
+	h.store = looked(func() {})
+	h.look(t.Context())
+	if h.Holds(a) {
+		t.Error("it is remembered after a look that began later")
+	}
+}
+
+// looked is a store without held endpoints that does something while it is
+// read.
+type looked func()
+
+func (l looked) HeldEndpoints(context.Context) ([]millrace.HeldEndpoint, error) {
+	l()
+	return nil, nil
+}
+
 func TestPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := millrace.NewID(time.Now()), millrace.NewID(time.Now())

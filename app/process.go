@@ -109,7 +109,7 @@ func (p *process) openRedis(ctx context.Context) error {
 
 func (p *process) wire(ctx context.Context, o Options) error {
 	var err error
-	if p.changes, err = newChanges(p.config.Redis, p.redis, p.config.Streams.Prefix); err != nil {
+	if p.changes, err = newChanges(p.config.Redis, p.config.Streams.Prefix); err != nil {
 		return err
 	}
 	p.publisher, err = streams.NewPublisher(p.redis, streams.PublisherConfig{Prefix: p.config.Streams.Prefix, Timeout: p.config.Streams.PublishTimeout})
@@ -153,6 +153,7 @@ func (p *process) watch() {
 		p.changes.tell(project)
 	}
 	p.loop(func(ctx context.Context) { p.configs.Watch(ctx, heard) })
+	p.loop(p.changes.broadcast)
 	p.loop(func(ctx context.Context) {
 		for ctx.Err() == nil {
 			if err := p.changes.hear(ctx, heard); err != nil {

@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -22,27 +24,37 @@ import (
 func (c RedisConfig) options() (*redis.UniversalOptions, error) {
 	u, err := url.Parse(c.URL.Reveal())
 	if err != nil {
-		return nil, fmt.Errorf("redis.url: %w", err)
+		return nil, errors.New("redis.url is no URL") // the error would show the password
 	}
 	o := &redis.UniversalOptions{
 		MasterName: c.SentinelMaster, PoolSize: c.Pool, DialTimeout: 2 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
 	}
-	if u.Scheme == "unix" {
-		o.Addrs = []string{u.Path}
-	} else {
-		o.Addrs = strings.Split(u.Host, ",")
-	}
 	o.Username = u.User.Username()
 	o.Password, _ = u.User.Password()
-	if db := strings.Trim(u.Path, "/"); db != "" && u.Scheme != "unix" {
+	if u.Scheme == "rediss" {
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if u.Scheme == "unix" {
+		o.Addrs = []string{u.Path}
+		return o, nil
+	}
+	for _, host := range strings.Split(u.Host, ",") {
+		o.Addrs = append(o.Addrs, withPort(host))
+	}
+	if db := strings.Trim(u.Path, "/"); db != "" {
 		if o.DB, err = strconv.Atoi(db); err != nil {
 			return nil, fmt.Errorf("redis.url: %q is no database number", db)
 		}
 	}
-	if u.Scheme == "rediss" {
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
 	return o, nil
+}
+
+// withPort adds Redis' port where an address names none.
+func withPort(host string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), "6379")
 }
 
 // openRedis connects and refuses a Redis that may evict what is queued.
@@ -68,32 +80,53 @@ func openRedis(ctx context.Context, c RedisConfig) (redis.UniversalClient, error
 // for the sake of speed: what it misses is found within a second.
 type changes struct {
 	topic      string
+	client     redis.UniversalClient
 	publisher  *redisstream.Publisher
 	subscriber *redisstream.Subscriber
-	reader     redis.UniversalClient
+	told       chan millrace.ID
 }
 
-func newChanges(c RedisConfig, client redis.UniversalClient, prefix string) (*changes, error) {
+// changesPatience bounds one broadcast: it is soon worth nothing any more.
+const changesPatience = time.Second
+
+func newChanges(c RedisConfig, prefix string) (*changes, error) {
 	o, err := c.options()
 	if err != nil {
 		return nil, err
 	}
-	o.PoolSize = 2
-	b := &changes{topic: prefix + "config.changed", reader: redis.NewUniversalClient(o)}
-	b.publisher, err = redisstream.NewPublisher(redisstream.PublisherConfig{Client: client, Maxlens: map[string]int64{b.topic: 1000}}, watermill.NopLogger{})
+	o.PoolSize, o.MaxRetries = 2, -1
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = changesPatience, changesPatience, changesPatience
+	b := &changes{topic: prefix + "config.changed", client: redis.NewUniversalClient(o), told: make(chan millrace.ID, 64)}
+	b.publisher, err = redisstream.NewPublisher(redisstream.PublisherConfig{Client: b.client, Maxlens: map[string]int64{b.topic: 1000}}, watermill.NopLogger{})
 	if err != nil {
-		return nil, fmt.Errorf("broadcast changes: %w", err)
+		return nil, errors.Join(fmt.Errorf("broadcast changes: %w", err), b.client.Close())
 	}
-	b.subscriber, err = redisstream.NewSubscriber(redisstream.SubscriberConfig{Client: b.reader}, watermill.NopLogger{})
+	b.subscriber, err = redisstream.NewSubscriber(redisstream.SubscriberConfig{Client: b.client}, watermill.NopLogger{})
 	if err != nil {
-		return nil, fmt.Errorf("hear of changes: %w", err)
+		return nil, errors.Join(fmt.Errorf("hear of changes: %w", err), b.client.Close())
 	}
 	return b, nil
 }
 
-// tell broadcasts a changed project; a failure costs a second, no more.
+// tell has a changed project broadcast, and waits for nothing: a failure costs
+// a second, no more.
 func (b *changes) tell(project millrace.ID) {
-	_ = b.publisher.Publish(b.topic, message.NewMessage(watermill.NewUUID(), project[:]))
+	select {
+	case b.told <- project:
+	default: // the look once a second finds it
+	}
+}
+
+// broadcast sends what was told until ctx ends.
+func (b *changes) broadcast(ctx context.Context) {
+	for {
+		select {
+		case project := <-b.told:
+			_ = b.publisher.Publish(b.topic, message.NewMessage(watermill.NewUUID(), project[:]))
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // hear passes on what others changed until ctx ends.
@@ -117,6 +150,6 @@ func (b *changes) hear(ctx context.Context, to chan<- millrace.ID) error {
 // close ends the subscription with its own client, whose blocking read knows
 // no context.
 func (b *changes) close() {
-	_ = b.reader.Close()
+	_ = b.client.Close()
 	_ = b.subscriber.Close() // it closes the client once more, in vain
 }

@@ -203,6 +203,30 @@ func TestAMessageOfAnotherSourceIsNoSubmission(t *testing.T) {
 	}
 }
 
+func TestASourceThatClosesBetweenTwoTriesDoesNotSayThatNothingWasDone(t *testing.T) {
+	h := newHTTP(1)
+	msgs, err := h.Subscribe(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := h.Submit(context.Background(), millrace.Submission{Ack: millrace.AckQueued})
+		done <- err
+	}()
+	msg := receive(t, msgs, "the submission comes")
+	s, err := Submission(msg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Answer(millrace.Receipt{Ack: millrace.AckQueued})
+	closed(t, h, msgs)
+	msg.Nack() // the queue may have it, and its answer was lost
+	if err := receive(t, done, "the client is answered"); !millrace.IsUnavailable(err) || errors.Is(err, ErrClosed) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // closed closes the source and fails unless its subscription ends.
 func closed(t *testing.T, h *HTTP, msgs <-chan *message.Message) {
 	t.Helper()

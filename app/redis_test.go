@@ -1,0 +1,226 @@
+package app
+
+import (
+	"context"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	millrace "github.com/millrace-dev/millrace"
+)
+
+// startRedis starts a server of the test's own and answers with its URL and
+// what kills it.
+func startRedis(t *testing.T, more ...string) (url string, kill func()) {
+	t.Helper()
+	address := closedPort(t)
+	_, port, _ := net.SplitHostPort(address)
+	cmd := exec.Command("redis-server", append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", ""}, more...)...)
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start redis-server: %v", err)
+	}
+	kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	t.Cleanup(kill)
+	client := redis.NewClient(&redis.Options{Addr: address})
+	defer func() { _ = client.Close() }()
+	eventually(t, "redis-server answers", func() bool { return client.Ping(t.Context()).Err() == nil })
+	return "redis://" + address, kill
+}
+
+// eventually asks until the answer is yes.
+func eventually(t *testing.T, what string, ask func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(soon); !ask(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within %s: %s", soon, what)
+		}
+	}
+}
+
+func TestRedisIsReachedWhereItsURLSays(t *testing.T) {
+	for _, c := range []struct {
+		rule, url, master string
+		addrs             []string
+		user, password    string
+		db                int
+		tls               bool
+	}{
+		{rule: "one address", url: "redis://cache:6380/3", addrs: []string{"cache:6380"}, db: 3},
+		{rule: "without a port it is Redis' own", url: "redis://cache", addrs: []string{"cache:6379"}},
+		{rule: "an IPv6 address", url: "redis://[::1]:7000/0", addrs: []string{"[::1]:7000"}},
+		{rule: "an IPv6 address without a port", url: "redis://[::1]/0", addrs: []string{"[::1]:6379"}},
+		{rule: "a user and an escaped password", url: "redis://anna:a%2Fb@cache:1", addrs: []string{"cache:1"}, user: "anna", password: "a/b"},
+		{rule: "several are a cluster", url: "redis://:p@a:1,b,c:3", addrs: []string{"a:1", "b:6379", "c:3"}, password: "p"},
+		{rule: "several with a master are Sentinels", url: "redis://a:1,b:2", master: "main", addrs: []string{"a:1", "b:2"}},
+		{rule: "rediss is TLS", url: "rediss://cache:1", addrs: []string{"cache:1"}, tls: true},
+		{rule: "a socket", url: "unix:///run/redis.sock", addrs: []string{"/run/redis.sock"}},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			given := RedisConfig{URL: millrace.Sensitive(c.url), SentinelMaster: c.master, Pool: 7}
+			if err := given.validate(); err != nil {
+				t.Fatal(err)
+			}
+			o, err := given.options()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(o.Addrs, c.addrs) || o.Username != c.user || o.Password != c.password || o.DB != c.db || o.MasterName != c.master || o.PoolSize != 7 {
+				t.Errorf("reached at %+v", o)
+			}
+			if (o.TLSConfig != nil) != c.tls {
+				t.Errorf("TLS: %v", o.TLSConfig != nil)
+			}
+		})
+	}
+}
+
+func TestARedisURLThatIsNoneIsRefusedAndNotShown(t *testing.T) {
+	for _, url := range []string{"", "cache:6379", "http://:hush@cache", "redis://:hush@cache/first", "redis://:hush@ca che"} {
+		err := RedisConfig{URL: millrace.Sensitive(url), Pool: 2}.validate()
+		if err == nil || !strings.Contains(err.Error(), "redis.url") || strings.Contains(err.Error(), "hush") {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+}
+
+func TestARedisIsOpened(t *testing.T) {
+	t.Run("that evicts nothing", func(t *testing.T) {
+		url, _ := startRedis(t)
+		client, err := openRedis(t.Context(), RedisConfig{URL: millrace.Sensitive(url), Pool: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("by its socket", func(t *testing.T) {
+		socket := filepath.Join(t.TempDir(), "s")
+		startRedis(t, "--unixsocket", socket)
+		client, err := openRedis(t.Context(), RedisConfig{URL: millrace.Sensitive("unix://" + socket), Pool: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("but not one that may evict what is queued", func(t *testing.T) {
+		url, _ := startRedis(t, "--maxmemory-policy", "allkeys-lru")
+		_, err := openRedis(t.Context(), RedisConfig{URL: millrace.Sensitive(url), Pool: 2})
+		if err == nil || millrace.IsUnavailable(err) || !strings.Contains(err.Error(), "allkeys-lru") {
+			t.Errorf("it says %v", err)
+		}
+	})
+	t.Run("and one that does not answer is away", func(t *testing.T) {
+		_, err := openRedis(t.Context(), RedisConfig{URL: millrace.Sensitive("redis://" + closedPort(t)), Pool: 2})
+		if !millrace.IsUnavailable(err) {
+			t.Errorf("it says %v", err)
+		}
+	})
+}
+
+// hearing runs one process's end of the broadcast.
+func hearing(t *testing.T, url string) (*changes, <-chan millrace.ID) {
+	t.Helper()
+	c, err := newChanges(RedisConfig{URL: millrace.Sensitive(url), Pool: 2}, "p:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	heard := make(chan millrace.ID, 64)
+	var loops sync.WaitGroup
+	loops.Go(func() { c.broadcast(ctx) })
+	loops.Go(func() {
+		if err := c.hear(ctx, heard); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		c.close()
+		loops.Wait()
+	})
+	return c, heard
+}
+
+func TestAChangeIsHeardOfByEveryProcess(t *testing.T) {
+	url, _ := startRedis(t)
+	here, one := hearing(t, url)
+	_, other := hearing(t, url)
+	id := millrace.NewID(time.Now())
+	for _, heard := range []<-chan millrace.ID{one, other} {
+		eventually(t, "the change is heard of", func() bool {
+			here.tell(id) // nothing is heard that was told before a subscription
+			select {
+			case got := <-heard:
+				return got == id
+			default:
+				return false
+			}
+		})
+	}
+}
+
+func TestWhoeverTellsOfAChangeDoesNotWaitForARedisThatIsAway(t *testing.T) {
+	url, kill := startRedis(t)
+	here, _ := hearing(t, url)
+	kill()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		for range 1000 {
+			here.tell(millrace.NewID(time.Now()))
+		}
+	}()
+	select {
+	case <-told:
+	case <-time.After(soon):
+		t.Error("it waits")
+	}
+}
+
+func TestABroadcastEndsThoughItsRedisIsSilent(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	c, err := newChanges(RedisConfig{URL: millrace.Sensitive("redis://" + silent.Addr().String()), Pool: 2}, "p:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var loops sync.WaitGroup
+	loops.Go(func() { c.broadcast(ctx) })
+	loops.Go(func() { _ = c.hear(ctx, make(chan millrace.ID)) })
+	c.tell(millrace.NewID(time.Now()))
+	conn, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	cancel()
+	c.close()
+	ended := make(chan struct{})
+	go func() { defer close(ended); loops.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(soon):
+		t.Error("it does not end")
+	}
+}
