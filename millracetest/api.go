@@ -68,9 +68,9 @@ func (g *Gateway) Must(method, path string, body, data any) {
 	}
 }
 
-// Call calls the project's API; a header may follow as name and value.
-func (g *Gateway) Call(method, path string, body, data any, header ...string) error {
-	_, err := g.exchange(call{method, path, body, header}, data)
+// Call calls the project's API.
+func (g *Gateway) Call(method, path string, body, data any) error {
+	_, err := g.exchange(call{method: method, path: path, body: body}, data)
 	return err
 }
 
