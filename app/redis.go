@@ -66,6 +66,9 @@ func openRedis(ctx context.Context, c RedisConfig) (redis.UniversalClient, error
 	client := redis.NewUniversalClient(o)
 	if err := client.Ping(ctx).Err(); err != nil {
 		_ = client.Close()
+		if refuses(err) {
+			return nil, fmt.Errorf("redis.url: Redis refuses: %w", err)
+		}
 		return nil, millrace.Unavailable(fmt.Errorf("redis.url: Redis does not answer at %s: %w", strings.Join(o.Addrs, ","), err))
 	}
 	policy, known, err := streams.EvictionPolicy(ctx, client)
@@ -74,6 +77,21 @@ func openRedis(ctx context.Context, c RedisConfig) (redis.UniversalClient, error
 		return nil, fmt.Errorf("Redis may evict what is queued: its maxmemory-policy is %s; set it to noeviction", policy)
 	}
 	return client, nil
+}
+
+// refuses tells an answer that waiting does not mend, such as a password that
+// is wrong, from one of a Redis that is not ready.
+func refuses(err error) bool {
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	for _, refusal := range []string{"WRONGPASS", "NOAUTH", "NOPERM", "ERR DB index", "ERR AUTH", "ERR Client sent AUTH"} {
+		if strings.Contains(answer.Error(), refusal) {
+			return true
+		}
+	}
+	return false
 }
 
 // changes tells every process of changed projects. It is a small broadcast

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
 
 	millrace "github.com/millrace-dev/millrace"
 )
@@ -49,6 +50,16 @@ func eventually(t *testing.T, what string, ask func() bool) {
 			t.Fatalf("not within %s: %s", soon, what)
 		}
 	}
+}
+
+// leakless has the test wait, at its end, until all that it started is over: a
+// Redis client that could not connect dials once more after it is closed.
+func leakless(t *testing.T) {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() {
+		eventually(t, "no goroutine is left", func() bool { return goleak.Find(before) == nil })
+	})
 }
 
 func TestRedisIsReachedWhereItsURLSays(t *testing.T) {
@@ -98,6 +109,7 @@ func TestARedisURLThatIsNoneIsRefusedAndNotShown(t *testing.T) {
 }
 
 func TestARedisIsOpened(t *testing.T) {
+	leakless(t)
 	t.Run("that evicts nothing", func(t *testing.T) {
 		url, _ := startRedis(t)
 		client, err := openRedis(t.Context(), RedisConfig{URL: millrace.Sensitive(url), Pool: 2})
@@ -124,6 +136,22 @@ func TestARedisIsOpened(t *testing.T) {
 		_, err := openRedis(t.Context(), RedisConfig{URL: millrace.Sensitive(url), Pool: 2})
 		if err == nil || millrace.IsUnavailable(err) || !strings.Contains(err.Error(), "allkeys-lru") {
 			t.Errorf("it says %v", err)
+		}
+	})
+	t.Run("and not one that refuses, whom no waiting mends", func(t *testing.T) {
+		url, _ := startRedis(t, "--user", "anna", "on", ">right", "~*", "&*", "+@all")
+		for _, refused := range []string{url + "/99", strings.Replace(url, "://", "://anna:wrong@", 1)} {
+			_, err := openRedis(t.Context(), RedisConfig{URL: millrace.Sensitive(refused), Pool: 2})
+			if err == nil || millrace.IsUnavailable(err) || !strings.Contains(err.Error(), "Redis refuses") {
+				t.Errorf("%s: it says %v", refused, err)
+			}
+		}
+		client, err := openRedis(t.Context(), RedisConfig{URL: millrace.Sensitive(strings.Replace(url, "://", "://anna:right@", 1)), Pool: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 	t.Run("and one that does not answer is away", func(t *testing.T) {
@@ -177,6 +205,7 @@ func TestAChangeIsHeardOfByEveryProcess(t *testing.T) {
 }
 
 func TestWhoeverTellsOfAChangeDoesNotWaitForARedisThatIsAway(t *testing.T) {
+	leakless(t)
 	url, kill := startRedis(t)
 	here, _ := hearing(t, url)
 	kill()
@@ -195,6 +224,7 @@ func TestWhoeverTellsOfAChangeDoesNotWaitForARedisThatIsAway(t *testing.T) {
 }
 
 func TestABroadcastEndsThoughItsRedisIsSilent(t *testing.T) {
+	leakless(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
