@@ -52,8 +52,8 @@ func eventually(t *testing.T, what string, ask func() bool) {
 	}
 }
 
-// leakless has the test wait, at its end, until all that it started is over: a
-// Redis client that could not connect dials once more after it is closed.
+// leakless has the test wait, at its end, until all that it starts from here
+// on is over: a Redis client that could not connect dials once more after it is closed.
 func leakless(t *testing.T) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()

@@ -94,6 +94,7 @@ func ended(t *testing.T, done <-chan error) error {
 }
 
 func TestRolesThatCannotAllStartEndWithAReason(t *testing.T) {
+	postgres := storetest.Migrated(t)
 	leakless(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -101,7 +102,7 @@ func TestRolesThatCannotAllStartEndWithAReason(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	redis, _ := startRedis(t)
-	base := ofRoles(storetest.Migrated(t), redis)
+	base := ofRoles(postgres, redis)
 	for name, c := range map[string]struct {
 		spoil func(c *Config)
 		says  string
@@ -144,9 +145,10 @@ func TestAStartThatIsCancelledEnds(t *testing.T) {
 }
 
 func TestANewTuningIsAppliedWithoutARestart(t *testing.T) {
+	postgres := storetest.Migrated(t)
 	leakless(t)
 	redis, _ := startRedis(t)
-	c := ofRoles(storetest.Migrated(t), redis)
+	c := ofRoles(postgres, redis)
 	c.Stages.Ingest.MaxBytes = 1024
 	r := runRoles(t, c)
 	send := sender(t, c, r.url)
@@ -205,9 +207,9 @@ func sender(t *testing.T, c Config, url string) func(size int) int {
 }
 
 func TestRolesReloadAndEndInTimeThoughPostgreSQLIsAway(t *testing.T) {
+	postgres := storetest.Own(t)
 	leakless(t)
 	url, _ := startRedis(t)
-	postgres := storetest.Own(t)
 	c := ofRoles(postgres.URL(), url)
 	if err := store.Migrate(t.Context(), c.Postgres.URL, store.Up); err != nil {
 		t.Fatal(err)
