@@ -116,3 +116,33 @@ func TestWorkIsDoneOnlyInATermAndEndsWithTheProcess(t *testing.T) {
 	cancel()
 	<-done
 }
+
+func TestWorkUnderWayEndsWithTheTermAndWithTheProcess(t *testing.T) {
+	for name, endsTerm := range map[string]bool{"with the term": true, "with the process": false} {
+		t.Run(name, func(t *testing.T) {
+			l := newLeader(nil, slog.New(slog.DiscardHandler))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			term, over := context.WithCancel(t.Context())
+			defer over()
+			l.begin(term)
+			began, done := make(chan context.Context, 1), make(chan struct{})
+			go func() {
+				defer close(done)
+				l.while(ctx, time.Hour, func(ctx context.Context) {
+					began <- ctx
+					<-ctx.Done()
+				})
+			}()
+			work := <-began
+			if endsTerm {
+				over()
+			} else {
+				cancel()
+			}
+			wantOver(t, work)
+			cancel()
+			<-done
+		})
+	}
+}

@@ -147,28 +147,36 @@ func TestAStartThatIsCancelledEnds(t *testing.T) {
 func TestANewTuningIsAppliedWithoutARestart(t *testing.T) {
 	postgres := storetest.Migrated(t)
 	leakless(t)
-	redis, _ := startRedis(t)
+	redis, _ := startRedis(t, "--maxmemory", "100mb")
 	c := ofRoles(postgres, redis)
 	c.Stages.Ingest.MaxBytes = 1024
 	r := runRoles(t, c)
 	send := sender(t, c, r.url)
-	if status := send(2000); status != http.StatusRequestEntityTooLarge {
+	if status, _ := send(2000); status != http.StatusRequestEntityTooLarge {
 		t.Errorf("2000 bytes of 1024: %d", status)
 	}
-	c.Stages.Ingest.MaxBytes = 32 << 20
+	if status, ack := send(1000); status != http.StatusCreated || ack != "ack=queued" {
+		t.Errorf("with room in Redis: %d, %s", status, ack)
+	}
+	c.Stages.Ingest.MaxBytes, c.Stages.Ingest.PersistAt = 32<<20, 0.001
 	r.apply(c)
 	for _, size := range []int{2000, 20 << 20} {
-		if status := send(size); status != http.StatusCreated {
-			t.Errorf("%d bytes of 33554432: %d", size, status)
-		}
+		eventually(t, "Redis is known to be too full", func() bool {
+			status, ack := send(size)
+			if status != http.StatusCreated {
+				t.Errorf("%d bytes of 33554432: %d", size, status)
+			}
+			return ack == "ack=persisted"
+		})
 	}
 	if err := r.stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// sender makes a project and sends events of a size to it.
-func sender(t *testing.T, c Config, url string) func(size int) int {
+// sender makes a project and sends events of a size to it; it answers with
+// the status and the level of the acknowledgement.
+func sender(t *testing.T, c Config, url string) func(size int) (int, string) {
 	t.Helper()
 	ring, err := c.Secrets.ring()
 	if err != nil {
@@ -189,7 +197,7 @@ func sender(t *testing.T, c Config, url string) func(size int) int {
 	}
 	client := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(client.CloseIdleConnections)
-	return func(size int) int {
+	return func(size int) (int, string) {
 		body := fmt.Sprintf(`{"event_type":"a","data":{"x":%q}}`, strings.Repeat("x", size-len(`{"x":""}`)))
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/v1/projects/"+project.ID.String()+"/events/broadcast", strings.NewReader(body))
 		if err != nil {
@@ -202,7 +210,7 @@ func sender(t *testing.T, c Config, url string) func(size int) int {
 			t.Fatal(err)
 		}
 		_ = answer.Body.Close()
-		return answer.StatusCode
+		return answer.StatusCode, answer.Header.Get("Preference-Applied")
 	}
 }
 
