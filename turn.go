@@ -1,5 +1,7 @@
 package millrace
 
+import "time"
+
 // FanOut is the result of matching one event: what fan-out appends.
 type FanOut struct {
 	Event StoredEvent
@@ -40,6 +42,9 @@ const (
 type HeldEndpoint struct {
 	EndpointID ID
 	ProjectID  ID
+	// LookAt is when it is due to be looked at: the moment it became so, in
+	// the past, until a look puts it off.
+	LookAt time.Time
 }
 
 // Request is everything a sink needs to send one delivery.

@@ -14,8 +14,9 @@ type HeldLog interface {
 	HeldToLookAt(ctx context.Context, limit int) ([]millrace.HeldEndpoint, error)
 	// HeldDeliveries lists an endpoint's held deliveries, the oldest first.
 	HeldDeliveries(ctx context.Context, endpoint millrace.ID, limit int) ([]millrace.Due, error)
-	// LookAgain looks later, or forgets the endpoint when it holds nothing.
-	LookAgain(ctx context.Context, endpoint millrace.ID, in time.Duration) error
+	// LookAgain looks later, or forgets the endpoint when it holds nothing. One
+	// that was made due again since it was listed stays so.
+	LookAgain(ctx context.Context, seen millrace.HeldEndpoint, in time.Duration) error
 }
 
 // QueuedLog counts an endpoint's deliveries that are in the transport's
@@ -66,7 +67,7 @@ func (r *Release) endpoint(ctx context.Context, held millrace.HeldEndpoint, limi
 		return nil, err
 	}
 	if !may {
-		return nil, r.Held.LookAgain(ctx, held.EndpointID, r.Idle)
+		return nil, r.Held.LookAgain(ctx, held, r.Idle)
 	}
 	queued, err := r.Queued.QueuedCount(ctx, held.EndpointID, r.Places)
 	if err != nil {
@@ -78,7 +79,7 @@ func (r *Release) endpoint(ctx context.Context, held millrace.HeldEndpoint, limi
 			return nil, err
 		}
 	}
-	return due, r.Held.LookAgain(ctx, held.EndpointID, r.Again)
+	return due, r.Held.LookAgain(ctx, held, r.Again)
 }
 
 // mayReceive tells whether what is held for the endpoint may go. What is held

@@ -25,8 +25,8 @@ func (l *heldLog) HeldDeliveries(_ context.Context, _ millrace.ID, limit int) ([
 	return make([]millrace.Due, limit), nil
 }
 
-func (l *heldLog) LookAgain(_ context.Context, endpoint millrace.ID, in time.Duration) error {
-	l.again[endpoint] = in
+func (l *heldLog) LookAgain(_ context.Context, seen millrace.HeldEndpoint, in time.Duration) error {
+	l.again[seen.EndpointID] = in
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 type heldRow struct {
 	EndpointID millrace.ID `db:"endpoint_id"`
 	ProjectID  millrace.ID `db:"project_id"`
+	LookAt     time.Time   `db:"look_at"`
 }
 
 func (s *Store) held(ctx context.Context, query string, args ...any) ([]millrace.HeldEndpoint, error) {
@@ -29,10 +30,10 @@ func (s *Store) held(ctx context.Context, query string, args ...any) ([]millrace
 
 // HeldEndpoints lists all endpoints that hold deliveries.
 func (s *Store) HeldEndpoints(ctx context.Context) ([]millrace.HeldEndpoint, error) {
-	return s.held(ctx, `SELECT endpoint_id, project_id FROM held_endpoints ORDER BY endpoint_id`)
+	return s.held(ctx, `SELECT endpoint_id, project_id, look_at FROM held_endpoints ORDER BY endpoint_id`)
 }
 
-const listToLookAt = `SELECT endpoint_id, project_id FROM held_endpoints WHERE look_at <= now() ORDER BY look_at, endpoint_id LIMIT $1`
+const listToLookAt = `SELECT endpoint_id, project_id, look_at FROM held_endpoints WHERE look_at <= now() ORDER BY look_at, endpoint_id LIMIT $1`
 
 // HeldToLookAt lists endpoints that hold deliveries and whose time to be
 // looked at has come, the longest due first.
@@ -56,8 +57,10 @@ const endpointHolds = `SELECT EXISTS (SELECT FROM deliveries WHERE endpoint_id =
 // LookAgain puts off the next look at an endpoint, or forgets it when it holds
 // nothing. What is held meanwhile is never missed: whoever holds a delivery
 // writes the endpoint's row in the same statement, so it waits for this one to
-// be done, or is seen by it.
-func (s *Store) LookAgain(ctx context.Context, endpoint millrace.ID, in time.Duration) error {
+// be done, or is seen by it. Nor is a change of the endpoint: one that was made
+// due again since it was read stays so.
+func (s *Store) LookAgain(ctx context.Context, seen millrace.HeldEndpoint, in time.Duration) error {
+	endpoint := seen.EndpointID
 	return s.tx(ctx, func(tx *sqlx.Tx) error {
 		// The lock first; what is held is then read by a later snapshot.
 		if _, err := tx.ExecContext(ctx, `SELECT FROM held_endpoints WHERE endpoint_id = $1 FOR UPDATE`, endpoint); err != nil {
@@ -72,8 +75,8 @@ func (s *Store) LookAgain(ctx context.Context, endpoint millrace.ID, in time.Dur
 			_, err = tx.ExecContext(ctx, `DELETE FROM held_endpoints WHERE endpoint_id = $1`, endpoint)
 			return mapError(err, "forget held endpoint "+endpoint.String())
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE held_endpoints SET look_at = now() + $2::bigint * interval '1 microsecond' WHERE endpoint_id = $1`,
-			endpoint, in.Microseconds())
+		_, err = tx.ExecContext(ctx, `UPDATE held_endpoints SET look_at = now() + $2::bigint * interval '1 microsecond' WHERE endpoint_id = $1 AND look_at = $3`,
+			endpoint, in.Microseconds(), seen.LookAt)
 		return mapError(err, "put off held endpoint "+endpoint.String())
 	})
 }

@@ -12,20 +12,52 @@ func (w *world) lookedAt() []millrace.HeldEndpoint {
 	return must[[]millrace.HeldEndpoint](w.t)(w.HeldToLookAt(w.t.Context(), 10))
 }
 
+// putOff looks at an endpoint again in an hour, as it is now.
+func (w *world) putOff(endpoint millrace.ID) {
+	w.t.Helper()
+	noError(w.t, w.LookAgain(w.t.Context(), w.seen(endpoint), time.Hour))
+}
+
+func (w *world) seen(endpoint millrace.ID) millrace.HeldEndpoint {
+	w.t.Helper()
+	for _, e := range must[[]millrace.HeldEndpoint](w.t)(w.HeldEndpoints(w.t.Context())) {
+		if e.EndpointID == endpoint {
+			return e
+		}
+	}
+	return millrace.HeldEndpoint{EndpointID: endpoint}
+}
+
+func TestAChangeSinceAnEndpointWasSeenIsNotPutOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	endpoint := newID()
+	w.heldDelivery(endpoint)
+	seen := w.seen(endpoint)
+	noError(t, w.LookNow(t.Context(), endpoint))
+	noError(t, w.LookAgain(t.Context(), seen, time.Hour))
+	if got := w.lookedAt(); len(got) != 1 {
+		t.Error("it became due while it was looked at, and is not to be looked at")
+	}
+	w.putOff(endpoint)
+	if got := w.lookedAt(); len(got) != 0 {
+		t.Errorf("put off, it is to be looked at: %v", got)
+	}
+}
+
 func TestAnEndpointThatHoldsIsLookedAtUntilItHoldsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	endpoint := newID()
 	first, second := w.heldDelivery(endpoint), w.heldDelivery(endpoint)
-	want := millrace.HeldEndpoint{EndpointID: endpoint, ProjectID: w.project}
-	if got := w.lookedAt(); len(got) != 1 || got[0] != want {
-		t.Fatalf("to look at are %v, want %v", got, want)
+	if got := w.lookedAt(); len(got) != 1 || got[0].EndpointID != endpoint || got[0].ProjectID != w.project {
+		t.Fatalf("to look at are %v, want %s", got, endpoint)
 	}
 	held := must[[]millrace.Due](t)(w.HeldDeliveries(t.Context(), endpoint, 10))
 	if len(held) != 2 || held[0].DeliveryID != first || held[1].DeliveryID != second || held[0].Why != millrace.DueReleased {
 		t.Errorf("held are %+v", held)
 	}
-	noError(t, w.LookAgain(t.Context(), endpoint, time.Hour))
+	w.putOff(endpoint)
 	if got := w.lookedAt(); len(got) != 0 {
 		t.Errorf("put off, it is to be looked at: %v", got)
 	}
@@ -36,7 +68,7 @@ func TestAnEndpointThatHoldsIsLookedAtUntilItHoldsNothing(t *testing.T) {
 	for _, d := range held {
 		w.handBack(d)
 	}
-	noError(t, w.LookAgain(t.Context(), endpoint, time.Hour))
+	w.putOff(endpoint)
 	if got := must[[]millrace.HeldEndpoint](t)(w.HeldEndpoints(t.Context())); len(got) != 0 {
 		t.Errorf("holding nothing it is still there: %v", got)
 	}
@@ -53,12 +85,12 @@ func TestHoldingOneMoreMakesItsEndpointDueAtOnce(t *testing.T) {
 	w := newWorld(t)
 	endpoint := newID()
 	w.heldDelivery(endpoint)
-	noError(t, w.LookAgain(t.Context(), endpoint, time.Hour))
+	w.putOff(endpoint)
 	w.heldDelivery(endpoint)
 	if got := w.lookedAt(); len(got) != 1 {
 		t.Error("held by fan-out, it is not to be looked at")
 	}
-	noError(t, w.LookAgain(t.Context(), endpoint, time.Hour))
+	w.putOff(endpoint)
 	d := w.delivery()
 	w.exec(`UPDATE deliveries SET endpoint_id = $1 WHERE id = $2`, endpoint, d.ID)
 	w.settle(millrace.Fact{ID: newID(), DeliveryID: d.ID, Turn: 1, Kind: millrace.FactHeld, Decided: millrace.Held, At: time.Now(), Reason: string(millrace.HoldInFlight)})
@@ -80,7 +112,7 @@ func TestWhatIsHeldWhileItsEndpointIsForgottenIsNotMissed(t *testing.T) {
 		w.handBack(millrace.Due{DeliveryID: id, Turn: 1, Why: millrace.DueReleased})
 		in(2, func(i int) {
 			if i == 0 {
-				noError(t, w.LookAgain(t.Context(), endpoint, time.Hour))
+				w.putOff(endpoint)
 				return
 			}
 			id = w.heldDelivery(endpoint)
@@ -98,7 +130,7 @@ func TestFindHeldMendsAMissingRow(t *testing.T) {
 	one, two := newID(), newID()
 	w.heldDelivery(one)
 	w.heldDelivery(two)
-	noError(t, w.LookAgain(t.Context(), two, time.Hour))
+	w.putOff(two)
 	w.exec(`DELETE FROM held_endpoints WHERE endpoint_id = $1`, one)
 	noError(t, w.FindHeld(t.Context()))
 	if got := w.lookedAt(); len(got) != 1 || got[0].EndpointID != one {

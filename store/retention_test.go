@@ -112,7 +112,7 @@ func TestAnExpiredDeliverySaysSoAndIsHeldNoMore(t *testing.T) {
 	if _, ok := w.handBack(millrace.Due{DeliveryID: d.ID, Turn: 1, Why: millrace.DueReleased}); ok {
 		t.Error("it was released")
 	}
-	noError(t, w.LookAgain(t.Context(), d.EndpointID, time.Hour))
+	w.putOff(d.EndpointID)
 	if n := len(must[[]millrace.HeldEndpoint](t)(w.HeldEndpoints(t.Context()))); n != 0 {
 		t.Errorf("%d endpoints are looked at for nothing", n)
 	}
