@@ -41,6 +41,18 @@ func TestAnEndpointThatTakesNothingHoldsAndThenGetsEverything(t *testing.T) {
 	}
 }
 
+func TestAnEndpointThatIsPausedAgainAndAgainGetsEverything(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r := gw.Receiver()
+	var flaps []func()
+	for range 40 {
+		flaps = append(flaps, func() { toggle(gw, r) })
+	}
+	ids := gw.Under(Load{Events: 400, Ack: "queued", Meanwhile: flaps})
+	r.Want(Events(ids...), Once())
+}
+
 func toggle(gw *Gateway, r *Receiver) {
 	gw.Must(http.MethodPut, "/endpoints/"+r.EndpointID+"/pause", nil, nil)
 }
