@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -62,7 +63,7 @@ func (s *server) prepare() error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	if s.port, err = freePort(); err != nil {
+	if s.port, err = FreePort(); err != nil {
 		return err
 	}
 	s.url = "postgres://postgres@127.0.0.1:" + s.port + "/postgres?sslmode=disable"
@@ -153,7 +154,7 @@ func (s *server) command(name string, args ...string) *exec.Cmd {
 func settings(bin string, more []string) []string {
 	set := []string{
 		"listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "full_page_writes=off", "synchronous_commit=off",
-		"max_connections=200", "max_locks_per_transaction=512", "shared_buffers=128MB", "max_wal_size=4GB", "timezone=UTC", "jit=off",
+		"max_connections=500", "max_locks_per_transaction=512", "shared_buffers=128MB", "max_wal_size=4GB", "timezone=UTC", "jit=off",
 	}
 	if library, err := exec.Command(filepath.Join(bin, "pg_config"), "--pkglibdir").Output(); err == nil {
 		if _, err := os.Stat(filepath.Join(strings.TrimSpace(string(library)), "pg_stat_statements.so")); err == nil {
@@ -217,11 +218,16 @@ func binaries() (string, error) {
 	return "", errors.New("the tests need PostgreSQL's initdb and postgres, and they are not on PATH, not where pg_config says, and not in /usr/lib/postgresql: run `make deps`")
 }
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// FreePort is a port of the loopback that nobody listens on now, and that no
+// outgoing connection is given: a server may leave it and come back.
+func FreePort() (string, error) {
+	var err error
+	for range 100 {
+		port := strconv.Itoa(10_000 + rand.IntN(20_000)) // below what kernels give away
+		var l net.Listener
+		if l, err = net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			return port, l.Close()
+		}
 	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, errors.Join(err, l.Close())
+	return "", fmt.Errorf("find a free port: %w", err)
 }
