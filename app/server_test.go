@@ -91,6 +91,7 @@ func TestAClientsConnectionIsBounded(t *testing.T) {
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			config := DefaultConfig().Server
+			config.ReadHeaderTimeout, config.ReadTimeout, config.IdleTimeout = time.Hour, time.Hour, time.Hour
 			c.tune(&config)
 			line, err := say(t, serving(t, config), c.request)
 			var fault net.Error
