@@ -38,8 +38,9 @@ func TestABarrierIsPassedOnceAllBeforeItIsAcknowledgedInBothLanes(t *testing.T) 
 		return nil, nil
 	})
 	client := startRedis(t)
-	out := publisher(t, client)
-	router, run := newRouter(t, client, out, around(&graves{}), Last("deliver", DefaultConfig().Deliver.Limits, Due, deliver))
+	by := transport(t, client)
+	out := by.Publisher
+	router, run := newRouter(t, by, around(&graves{}), Last("deliver", DefaultConfig().Deliver.Limits, Due, deliver))
 	barrier := TopicBarrier{Transport: Transport{Client: client, Config: quickStreams()}, Topic: string(Due), Stage: "deliver"}
 	passed, err := barrier.Mark(t.Context())
 	if err != nil {

@@ -77,7 +77,13 @@ func publisher(t *testing.T, client *redis.Client) *streams.Publisher {
 	return out
 }
 
-func publish[T any](t *testing.T, out *streams.Publisher, to Topic[T], v T) {
+// transport is what stages pass messages on by.
+func transport(t *testing.T, client *redis.Client) Transport {
+	t.Helper()
+	return Transport{Client: client, Publisher: publisher(t, client), Pressure: pressure(0), Consumer: "test", Config: quickStreams()}
+}
+
+func publish[T any](t *testing.T, out message.Publisher, to Topic[T], v T) {
 	t.Helper()
 	msg, err := encode(v)
 	if err != nil {
@@ -89,9 +95,9 @@ func publish[T any](t *testing.T, out *streams.Publisher, to Topic[T], v T) {
 }
 
 // newRouter makes a router; run runs it and answers when its stages run.
-func newRouter(t *testing.T, client *redis.Client, out *streams.Publisher, a Around, stages ...Stage) (router *Router, run func() <-chan error) {
+func newRouter(t *testing.T, by Transport, a Around, stages ...Stage) (router *Router, run func() <-chan error) {
 	t.Helper()
-	router, err := NewRouter(stages, Transport{Client: client, Publisher: out, Pressure: pressure(0), Consumer: "test", Config: quickStreams()}, a)
+	router, err := NewRouter(stages, by, a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,21 +110,20 @@ func newRouter(t *testing.T, client *redis.Client, out *streams.Publisher, a Aro
 }
 
 // runStages runs the stages on a server of their own, until the test ends.
-func runStages(t *testing.T, stages ...Stage) (*streams.Publisher, <-chan millrace.DeadLetter) {
+func runStages(t *testing.T, stages ...Stage) (message.Publisher, <-chan millrace.DeadLetter) {
 	t.Helper()
-	client := startRedis(t)
-	out := publisher(t, client)
+	by := transport(t, startRedis(t))
 	dead := &told{fills: make(chan millrace.DeadLetter, 8)}
 	a := around(&graves{})
 	a.Dead = dead
-	router, run := newRouter(t, client, out, a, stages...)
+	router, run := newRouter(t, by, a, stages...)
 	done := run()
 	t.Cleanup(func() {
 		if err := errors.Join(router.Close(), <-done); err != nil {
 			t.Error(err)
 		}
 	})
-	return out, dead.fills
+	return by.Publisher, dead.fills
 }
 
 // receive waits for a value.
@@ -197,11 +202,11 @@ func TestARouterThatClosesLetsWhatIsUnderWayFinishAndBeginsNothingMore(t *testin
 		return []millrace.Delivery{{ID: e.ID, Turn: 1}}, ctx.Err()
 	})
 	client := startRedis(t)
-	out := publisher(t, client)
-	router, run := newRouter(t, client, out, around(&graves{}), Between("fanout", limits, Persisted, fanout, Due))
+	by := transport(t, client)
+	router, run := newRouter(t, by, around(&graves{}), Between("fanout", limits, Persisted, fanout, Due))
 	done := run()
 	for range 5 {
-		publish(t, out, Persisted, millrace.StoredEvent{Event: millrace.Event{ID: millrace.NewID(time.Now())}})
+		publish(t, by.Publisher, Persisted, millrace.StoredEvent{Event: millrace.Event{ID: millrace.NewID(time.Now())}})
 	}
 	for range 2 {
 		receive(t, began, "two are under way")
@@ -255,19 +260,19 @@ func TestAStageThatClosesWhileItsStoresAreAwayEndsInTime(t *testing.T) {
 		Leading:     func(context.Context) (context.Context, error) { return context.Background(), nil },
 		Concurrency: 1, ShutdownTimeout: c.ShutdownTimeout, Logger: slog.New(slog.DiscardHandler),
 	})
-	client := startRedis(t)
-	out := publisher(t, client)
+	by := transport(t, startRedis(t))
+	by.Config = c
 	router, err := NewRouter([]Stage{
 		Between("fanout", limits, Persisted, fanout, Due),
 		From("retry", limits, Source[millrace.Due]{Subscriber: clock, Decode: DecodeJSON[millrace.Due]}, retry, Due),
-	}, Transport{Client: client, Publisher: out, Pressure: pressure(0), Consumer: "test", Config: c}, around(&graves{}))
+	}, by, around(&graves{}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- router.Run(context.Background()) }()
 	receive(t, router.Running(), "the stages run")
-	publish(t, out, Persisted, millrace.StoredEvent{Event: millrace.Event{ID: millrace.NewID(time.Now())}})
+	publish(t, by.Publisher, Persisted, millrace.StoredEvent{Event: millrace.Event{ID: millrace.NewID(time.Now())}})
 	receive(t, fanned, "fanout has tried")
 	receive(t, retried, "retry has tried")
 	if err := errors.Join(router.Close(), receive(t, done, "it ends")); err != nil {
