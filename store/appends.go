@@ -27,8 +27,8 @@ const (
 	maxBacks = 128
 )
 
-// writers is how many connections the appends have in all: claims and facts
-// are most of the work, keyed events and handed back deliveries the least.
+// writers is how many connections the appends have in all, but for the claims,
+// which have their own.
 func (c Config) writers() int { return 5 * c.Writers }
 
 func (s *Store) newAppends() appends {

@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/jmoiron/sqlx"
+
 	"github.com/millrace-dev/millrace"
 )
 
@@ -76,6 +78,26 @@ func TestManyClaimsAtOnceAllGetTheirs(t *testing.T) {
 	for i, d := range made[:10] {
 		if r := w.record(d.ID); r.ClaimedBy != name("entry %d", i) || r.ConvoyStatus() != "Processing" {
 			t.Errorf("delivery %d is %s, claimed by %q", i, r.ConvoyStatus(), r.ClaimedBy)
+		}
+	}
+}
+
+func TestClaimsAloneDoNotWaitForTheDisk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.delivery()
+	if n := w.Claiming().Stats().OpenConnections; n != 0 {
+		t.Fatalf("what makes a delivery has used %d of the claims' connections", n)
+	}
+	must[bool](t)(w.Claim(t.Context(), d.ID, 1, "entry"))
+	if n := w.Claiming().Stats().OpenConnections; n != 1 {
+		t.Errorf("a claim has used %d of its own connections", n)
+	}
+	for kind, pool := range map[string]*sqlx.DB{"claims": w.Claiming(), "appends": w.Appending(), "reads": w.Reading()} {
+		var async bool // of our own will, whatever the server's configuration says
+		noError(t, pool.GetContext(t.Context(), &async, `SELECT source = 'client' AND setting = 'off' FROM pg_settings WHERE name = 'synchronous_commit'`))
+		if async != (kind == "claims") {
+			t.Errorf("%s are committed asynchronously: %v", kind, async)
 		}
 	}
 }

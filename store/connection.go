@@ -35,7 +35,7 @@ func appendParameters() map[string]string {
 
 // claimParameters let a claim be answered before it is on disk: one that a
 // crash of PostgreSQL loses only leaves its turn unclaimed, to be claimed
-// again by the same entry. See docs/adr.
+// again (docs/adr/0003).
 func claimParameters() map[string]string {
 	parameters := appendParameters()
 	parameters["synchronous_commit"] = "off"

@@ -56,6 +56,9 @@ func (s *Store) BackPlan(a, b millrace.ID) (string, []any) {
 	return handBack, []any{ids([]millrace.ID{a, b}), `{1,1}`, `{held,waiting}`, ids([]millrace.ID{a, b}), a, b, 100}
 }
 
+// Claiming is the pool of the claims' connections.
+func (s *Store) Claiming() *sqlx.DB { return s.claims }
+
 // Reading is the pool of the reads' connections.
 func (s *Store) Reading() *sqlx.DB { return s.reads }
 
