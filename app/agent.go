@@ -132,14 +132,23 @@ func (a *agent) fanOutLost(ctx context.Context, e millrace.StoredEvent) error {
 // keepHouse is the janitor's round.
 func (a *agent) keepHouse(ctx context.Context) {
 	s := a.process.store
-	_, expired := s.ExpireKeys(ctx, 10_000)
 	gone, kept := s.Retain(ctx, a.process.clock.Now())
 	if gone.Expired > 0 || len(gone.Dropped) > 0 || gone.Deleted > 0 {
 		a.process.logger.Info("retention", "expired", gone.Expired, "dropped", gone.Dropped, "deleted", gone.Deleted)
 	}
-	err := errors.Join(kept, s.MakePartitions(ctx, a.process.clock.Now(), partitionsAhead), expired, s.FindHeld(ctx))
+	err := errors.Join(kept, s.MakePartitions(ctx, a.process.clock.Now(), partitionsAhead), a.expireKeys(ctx), s.FindHeld(ctx))
 	if err != nil && ctx.Err() == nil {
 		a.process.logger.Warn("the janitor could not finish its round", "error", err)
+	}
+}
+
+// expireKeys forgets the idempotency keys whose time is over, some at a time.
+func (a *agent) expireKeys(ctx context.Context) error {
+	const some = 10_000
+	for {
+		if n, err := a.process.store.ExpireKeys(ctx, some); err != nil || n < some {
+			return err
+		}
 	}
 }
 
