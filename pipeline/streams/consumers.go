@@ -67,3 +67,19 @@ func (s *subscription) giveBack() {
 		}
 	}
 }
+
+// ackDeletedScript acks what the consumer holds and the stream no longer has: no one could ever work on it, but trimming would wait for it. Redis does so itself
+// from version 7.
+//
+// KEYS[1] stream; ARGV[1] group, [2] consumer.
+const ackDeletedScript = `
+for _, p in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, ARGV[2])) do
+  if #redis.call('XRANGE', KEYS[1], p[1], p[1]) == 0 then
+    redis.call('XACK', KEYS[1], ARGV[1], p[1])
+  end
+end
+return 0`
+
+func (s *subscription) ackDeleted(ctx context.Context, lane Lane) error {
+	return redis.NewScript(ackDeletedScript).Run(ctx, s.control, s.keys[lane:lane+1], s.cfg.Group, s.consumer).Err()
+}

@@ -165,24 +165,25 @@ func (s *subscription) claim(ctx context.Context, lane Lane) (more bool, err err
 			return false, err
 		}
 		var entries []*entry
-		cursor, entries = s.parseClaim(lane, reply, asked)
-		if err := s.countTakeovers(ctx, lane, entries); err != nil {
-			s.window.pushAgain(entries) // ours all the same
-			return false, err
+		var deleted bool
+		cursor, entries, deleted = s.parseClaim(lane, reply, asked)
+		if deleted {
+			err = s.ackDeleted(ctx, lane)
 		}
+		err = errors.Join(err, s.countTakeovers(ctx, lane, entries))
 		s.count.takeovers.Add(int64(s.window.pushAgain(entries)))
-		if cursor == "0-0" {
-			return false, nil
+		if err != nil || cursor == "0-0" {
+			return false, err
 		}
 	}
 	return true, nil
 }
 
-// parseClaim reads an XAUTOCLAIM reply: [cursor, [[id, fields], …], …].
-func (s *subscription) parseClaim(lane Lane, reply []any, asked time.Duration) (cursor string, entries []*entry) {
+// parseClaim reads an XAUTOCLAIM reply: [cursor, [[id, fields], …], …]. Redis before 7 gives nil for entries that were deleted from the stream.
+func (s *subscription) parseClaim(lane Lane, reply []any, asked time.Duration) (cursor string, entries []*entry, deleted bool) {
 	cursor = "0-0"
 	if len(reply) < 2 {
-		return cursor, nil
+		return cursor, nil, false
 	}
 	if next, ok := reply[0].(string); ok {
 		cursor = next
@@ -191,9 +192,11 @@ func (s *subscription) parseClaim(lane Lane, reply []any, asked time.Duration) (
 	for _, item := range list {
 		if e := s.newEntry(lane, item, asked); e != nil {
 			entries = append(entries, e)
+		} else {
+			deleted = true
 		}
 	}
-	return cursor, entries
+	return cursor, entries, deleted
 }
 
 // countTakeovers asks how often each entry was delivered: a message that kills whoever takes it must not do so for ever.

@@ -129,6 +129,26 @@ func TestASilentConsumerIsNotDeletedWithWhatItHolds(t *testing.T) {
 	}
 }
 
+// TestDeletedEntriesDoNotStayPending is what a Redis before version 7 needs: it hands deleted entries over as nil, and keeps them pending.
+func TestDeletedEntriesDoNotStayPending(t *testing.T) {
+	f := newFixture(t, shared)
+	f.publish(Live, "m", 3)
+	sub, err := newSubscription(t.Context(), f.subscriber(f.config()), "topic") // one that does not run
+	must(t, err)
+	defer sub.reading.Close()
+	read := f.read(sub.consumer, 3)
+	must(t, f.client.XDel(t.Context(), f.key(), read[0].ID, read[2].ID).Err())
+	reply := []any{"0-0", []any{nil, []any{read[1].ID, []any{uuidField, "m1"}}, nil}}
+	_, entries, deleted := sub.parseClaim(Live, reply, 0)
+	if len(entries) != 1 || entries[0].id != read[1].ID || !deleted {
+		t.Errorf("%d entries, deleted %v", len(entries), deleted)
+	}
+	must(t, sub.ackDeleted(t.Context(), Live))
+	if left := f.pending(); len(left) != 1 || left[0].ID != read[1].ID {
+		t.Errorf("pending is %+v, want the one that is still in the stream", left)
+	}
+}
+
 func (f *fixture) consumers() []redis.XInfoConsumer {
 	f.Helper()
 	all, err := f.client.XInfoConsumers(context.Background(), f.key(), "group").Result()

@@ -56,7 +56,7 @@ func NewSubscriber(client redis.UniversalClient, cfg SubscriberConfig) (*Subscri
 		return nil, fmt.Errorf("subscriber config: %w", err)
 	}
 	cfg = cfg.withDefaults()
-	control, err := derive(client, own{pool: 1, timeout: cfg.Lease / 3})
+	control, err := derive(client, own{pool: 1, timeout: max(cfg.Lease/3, time.Second)})
 	if err != nil {
 		return nil, err
 	}
