@@ -150,13 +150,7 @@ func TestWithoutEgressNoAttemptIsChargedAndDeliveriesGoOutWhenItIsBack(t *testin
 	for range 20 {
 		ids = append(ids, gw.Send(Event("order.paid")).UID)
 	}
-	eventually(t, "the turns are claimed", func() error {
-		claimed, err := gw.list(`SELECT id FROM deliveries WHERE claimed_by IS NOT NULL`)
-		if err == nil && len(claimed) < len(ids) {
-			err = errNotYet
-		}
-		return err
-	})
+	gw.claimed(len(ids))
 	for _, d := range gw.deliveries("queued", len(ids)) {
 		if d.Metadata.NumTrials != 0 {
 			t.Errorf("%d tries were charged without an egress", d.Metadata.NumTrials)
@@ -169,4 +163,16 @@ func TestWithoutEgressNoAttemptIsChargedAndDeliveriesGoOutWhenItIsBack(t *testin
 			t.Errorf("%d tries were charged", d.Metadata.NumTrials)
 		}
 	}
+}
+
+// claimed waits until the turns of so many deliveries have begun.
+func (g *Gateway) claimed(want int) {
+	g.t.Helper()
+	eventually(g.t, "the turns are claimed", func() error {
+		claimed, err := g.list(`SELECT id FROM deliveries WHERE claimed_by IS NOT NULL`)
+		if err == nil && len(claimed) < want {
+			err = errNotYet
+		}
+		return err
+	})
 }

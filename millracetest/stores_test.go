@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/millrace-dev/millrace/pipeline"
 )
@@ -29,6 +30,16 @@ func TestFlushAllInTheMiddleLosesOfTheQueuedEventsThoseAloneThatReachedNothingEl
 	r.Want(Events(stored...), Once())
 	after := gw.Send(Event("order.paid")).UID
 	r.Want(Events(append(stored, after)...), Once())
+}
+
+func TestFlushAllTakesNothingForLostThatIsBeingSent(t *testing.T) {
+	t.Parallel()
+	gw := New(t, Set("stages.retry.sweep_grace=20s"))
+	r := gw.Receiver(Slow(3 * time.Second))
+	ids := gw.Under(Load{Events: 40, Ack: "persisted"})
+	gw.claimed(len(ids))
+	gw.Redis.FlushAll()
+	r.Want(Events(ids...), Once())
 }
 
 func TestWhateverRedisLosesNothingIsLostThatWasPersisted(t *testing.T) {
