@@ -225,8 +225,29 @@ func (s *subscription) createGroups(ctx context.Context) error {
 
 func createGroup(ctx context.Context, client redis.UniversalClient, key, group string) error {
 	err := client.XGroupCreateMkStream(ctx, key, group, "0").Err()
-	if err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
+	switch {
+	case err == nil, strings.HasPrefix(err.Error(), "BUSYGROUP"):
+		return nil
+	case strings.HasPrefix(err.Error(), "OOM"):
+		return createGroupWhenFull(ctx, client, key, group, err)
+	}
+	return err
+}
+
+// createWhenFullScript needs Redis 7.
+//
+// KEYS[1] stream; ARGV[1] group.
+const createWhenFullScript = `#!lua flags=allow-oom
+return redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')`
+
+// createGroupWhenFull is for a Redis at maxmemory: it refuses to make a group even where there is one, and if consumers did not begin, it would stay full for ever.
+func createGroupWhenFull(ctx context.Context, client redis.UniversalClient, key, group string, full error) error {
+	info, err := groupInfo(ctx, client, key, group)
+	if err != nil || info != nil {
 		return err
+	}
+	if err := redis.NewScript(createWhenFullScript).Run(ctx, client, []string{key}, group).Err(); err != nil {
+		return errors.Join(full, err)
 	}
 	return nil
 }
