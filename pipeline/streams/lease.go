@@ -13,6 +13,8 @@ const (
 	// claimRounds bounds one look for entries of dead consumers, and claimSoon is when to go on if it found more than there was room for.
 	claimRounds = 50
 	claimSoon   = 50 * time.Millisecond
+	// claimStart is the beginning of what is pending, and where XAUTOCLAIM says that it came to the end.
+	claimStart = "0-0"
 	// renewBatch keeps one script short.
 	renewBatch = 256
 	// sweepEvery is how many claim intervals pass between two looks for consumers that are gone, and deadLeases how long those have been silent.
@@ -152,36 +154,46 @@ func (s *subscription) claimAll(ctx context.Context) (more bool, failed error) {
 	return more, failed
 }
 
+// claim goes on where it stopped: what others hold and renew may be more than one look can pass.
 func (s *subscription) claim(ctx context.Context, lane Lane) (more bool, err error) {
-	cursor := "0-0"
 	for range claimRounds {
 		room := s.window.claimable()
 		if room < 1 {
 			return true, nil
 		}
-		asked := s.since()
-		reply, err := s.control.Do(ctx, "xautoclaim", s.keys[lane], s.cfg.Group, s.consumer, s.cfg.Lease.Milliseconds(), cursor, "count", room).Slice()
-		if err != nil {
+		if err := s.claimSome(ctx, lane, room); err != nil {
 			return false, err
 		}
-		var entries []*entry
-		var deleted bool
-		cursor, entries, deleted = s.parseClaim(lane, reply, asked)
-		if deleted {
-			err = s.ackDeleted(ctx, lane)
-		}
-		err = errors.Join(err, s.countTakeovers(ctx, lane, entries))
-		s.count.takeovers.Add(int64(s.window.pushAgain(entries)))
-		if err != nil || cursor == "0-0" {
-			return false, err
+		if s.claimFrom[lane] == claimStart {
+			return false, nil
 		}
 	}
 	return true, nil
 }
 
+func (s *subscription) claimSome(ctx context.Context, lane Lane, room int) error {
+	asked := s.since()
+	s.window.beginClaim()
+	defer s.window.endClaim()
+	reply, err := s.control.Do(ctx, "xautoclaim", s.keys[lane], s.cfg.Group, s.consumer, s.cfg.Lease.Milliseconds(), s.claimFrom[lane], "count", room).Slice()
+	if err != nil {
+		return err
+	}
+	var entries []*entry
+	var deleted bool
+	s.claimFrom[lane], entries, deleted = s.parseClaim(lane, reply, asked)
+	if deleted {
+		err = s.ackDeleted(ctx, lane)
+	}
+	err = errors.Join(err, s.countTakeovers(ctx, lane, entries))
+	taken := s.window.pushAgain(entries) // ours, counted or not
+	s.count.takeovers.Add(int64(taken))
+	return err
+}
+
 // parseClaim reads an XAUTOCLAIM reply: [cursor, [[id, fields], …], …]. Redis before 7 gives nil for entries that were deleted from the stream.
 func (s *subscription) parseClaim(lane Lane, reply []any, asked time.Duration) (cursor string, entries []*entry, deleted bool) {
-	cursor = "0-0"
+	cursor = claimStart
 	if len(reply) < 2 {
 		return cursor, nil, false
 	}

@@ -32,7 +32,8 @@ type subscription struct {
 	reading   redis.UniversalClient // its one connection is the one that waits in XREADGROUP
 	readingID atomic.Int64          // its CLIENT ID, 0 if unknown
 	workers   sync.WaitGroup
-	trimmable atomic.Bool // something was acked since the streams were trimmed
+	trimmable atomic.Bool       // something was acked since the streams were trimmed
+	claimFrom [laneCount]string // where the keeper goes on to look for entries of dead consumers
 
 	drainCtx context.Context // ends when the subscription is to end
 	end      context.CancelFunc
@@ -50,6 +51,7 @@ func newSubscription(ctx context.Context, s *Subscriber, topic string) (*subscri
 	}
 	for lane := range Lane(laneCount) {
 		sub.keys[lane] = Key(s.cfg.Prefix, topic, lane)
+		sub.claimFrom[lane] = claimStart
 	}
 	sub.window = newWindow(s.cfg, func() { sub.workers.Go(sub.work) })
 	var err error

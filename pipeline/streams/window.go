@@ -17,13 +17,15 @@ type window struct {
 
 	mu                            sync.Mutex
 	held                          [laneCount]map[string]*entry
-	again, live, bulk             fifo // again: taken over, or waited long enough
+	again                         [laneCount]fifo // taken over, or waited long enough
+	live, bulk                    fifo
 	waiting                       dueHeap
 	timer                         *time.Timer
 	workers, running, runningBulk int
 	streak                        int  // live entries begun while bulk waited
 	liveBacklog                   bool // the stream has more live entries than the last read brought
 	asked                         room
+	ackedInClaim                  map[string]bool // what was acked since a claim began, nil outside of one
 	closed                        bool
 }
 
@@ -61,20 +63,6 @@ func (w *window) push(entries []*entry, liveBacklog bool) {
 	w.kick()
 }
 
-// pushAgain takes in what was taken over from others. It goes first: it has waited for a lease already.
-func (w *window) pushAgain(entries []*entry) (fresh int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, e := range entries {
-		if w.admit(e) {
-			w.again.push(e)
-			fresh++
-		}
-	}
-	w.kick()
-	return fresh
-}
-
 func (w *window) admit(e *entry) bool {
 	if old := w.held[e.lane][e.id]; old != nil {
 		old.hold(time.Duration(e.renewed.Load()))
@@ -86,10 +74,14 @@ func (w *window) admit(e *entry) bool {
 
 // kick starts workers for what is ready.
 func (w *window) kick() {
-	for n := w.again.len() + w.live.len() + w.bulk.len(); n > 0 && w.workers < w.size && !w.closed; n-- {
+	for n := w.ready(); n > 0 && w.workers < w.size && !w.closed; n-- {
 		w.workers++
 		w.start()
 	}
+}
+
+func (w *window) ready() int {
+	return w.again[Live].len() + w.again[Bulk].len() + w.live.len() + w.bulk.len()
 }
 
 // take returns the next entry to run, or nil if the worker that asks is to end.
@@ -113,10 +105,14 @@ func (w *window) choose() *entry {
 	if w.closed {
 		return nil
 	}
-	if w.again.len() > 0 {
-		return w.again.pop()
+	bulkFull := w.runningBulk >= w.bulkSize
+	switch {
+	case w.again[Live].len() > 0:
+		return w.again[Live].pop()
+	case w.again[Bulk].len() > 0 && !bulkFull:
+		return w.again[Bulk].pop()
 	}
-	if w.bulk.len() == 0 || w.runningBulk >= w.bulkSize {
+	if w.bulk.len() == 0 || bulkFull {
 		if w.live.len() == 0 {
 			return nil
 		}
@@ -195,7 +191,7 @@ func (w *window) wake() {
 	for len(w.waiting) > 0 && !w.waiting[0].due.After(now) {
 		e := heap.Pop(&w.waiting).(*entry)
 		e.state = ready
-		w.again.push(e)
+		w.again[e.lane].push(e)
 	}
 	if len(w.waiting) > 0 {
 		w.timer.Reset(time.Until(w.waiting[0].due))
@@ -208,8 +204,9 @@ func (w *window) space() room {
 	if len(w.waiting) >= w.maxWaiting {
 		return room{}
 	}
-	free := w.size - w.running - w.live.len() - w.again.len()
-	return room{live: free, bulk: min(free, w.bulkSize-w.runningBulk) - w.bulk.len()}
+	bulkFree := w.bulkSize - w.runningBulk
+	free := w.size - w.running - w.live.len() - w.again[Live].len() - min(bulkFree, w.again[Bulk].len())
+	return room{live: free, bulk: min(free, bulkFree-w.again[Bulk].len()) - w.bulk.len()}
 }
 
 // ask returns the room that there is; if it is less than what is wanted, freed is told once there is that much.
@@ -224,16 +221,6 @@ func (w *window) ask(want room) room {
 	return r
 }
 
-// claimable returns how many entries may be taken over from others now.
-func (w *window) claimable() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed || len(w.waiting) >= w.maxWaiting {
-		return 0
-	}
-	return w.size - w.again.len()
-}
-
 // forget lets go of entries whose ack is confirmed.
 func (w *window) forget(entries []*entry) {
 	w.mu.Lock()
@@ -241,6 +228,9 @@ func (w *window) forget(entries []*entry) {
 	for _, e := range entries {
 		if w.held[e.lane][e.id] == e {
 			delete(w.held[e.lane], e.id)
+		}
+		if w.ackedInClaim != nil {
+			w.ackedInClaim[e.key+"/"+e.id] = true
 		}
 	}
 }
