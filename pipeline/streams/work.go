@@ -60,6 +60,11 @@ func (s *subscription) handle(e *entry) {
 func (s *subscription) settle(e *entry) {
 	s.window.done(e, settled)
 	select {
+	case s.acks <- e: // even if time is over: what is done should not be done again
+		return
+	default:
+	}
+	select {
 	case s.acks <- e:
 	case <-s.life.Done(): // Redis takes no acks, and there is no time to wait for it
 	}
