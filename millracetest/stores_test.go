@@ -34,8 +34,8 @@ func TestFlushAllInTheMiddleLosesOfTheQueuedEventsThoseAloneThatReachedNothingEl
 
 func TestFlushAllTakesNothingForLostThatIsBeingSent(t *testing.T) {
 	t.Parallel()
-	gw := New(t, Set("stages.retry.sweep_grace=20s"))
-	r := gw.Receiver(Slow(3 * time.Second))
+	gw := New(t)
+	r := gw.Receiver(Slow(8 * time.Second)) // twice the sweep's grace
 	ids := gw.Under(Load{Events: 40, Ack: "persisted"})
 	gw.claimed(len(ids))
 	gw.Redis.FlushAll()

@@ -37,7 +37,7 @@ func (s *Store) claimAppends() appendKind[millrace.ID, claim, bool] {
 // of that) to find a few rows by their key, which it would while the
 // statistics say that the table is empty.
 const claimTurns = `
-	UPDATE deliveries d SET claimed_by = x.by
+	UPDATE deliveries d SET claimed_by = x.by, updated_at = now()
 	FROM unnest($1::uuid[], $2::int[], $3::text[]) AS x(id, turn, by)
 	WHERE d.id = x.id AND d.id BETWEEN $4 AND $5
 		AND d.turn = x.turn AND d.status || '' = 'queued' AND (d.claimed_by IS NULL OR d.claimed_by = x.by)

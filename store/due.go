@@ -39,14 +39,22 @@ func (s *Store) DueDeliveries(ctx context.Context, limit int) ([]millrace.Due, e
 	return s.due(ctx, millrace.DueTime, listDue, limit)
 }
 
+// longestTurn is how long a claimed turn may be worked on before it is
+// recorded or claimed anew: the longest deadline of an endpoint, and a margin
+// for its body, its token and the record.
+const longestTurn = millrace.MaxTimeout + 15*time.Second
+
 const listLost = `
 	SELECT id, turn FROM deliveries WHERE status = 'queued' AND queued_at < $1
-	ORDER BY queued_at, id LIMIT $2`
+		AND (claimed_by IS NULL OR updated_at < $2)
+	ORDER BY queued_at, id LIMIT $3`
 
 // LostDeliveries lists deliveries that were given to the transport before the
-// moment and are there still, the oldest first.
+// moment and are there still, the oldest first. One that somebody has claimed
+// may be on its way, whatever became of its stream: it is lost only when its
+// claim is older than a turn can last.
 func (s *Store) LostDeliveries(ctx context.Context, before time.Time, limit int) ([]millrace.Due, error) {
-	return s.due(ctx, millrace.DueLost, listLost, before, limit)
+	return s.due(ctx, millrace.DueLost, listLost, before, before.Add(-longestTurn), limit)
 }
 
 const listHeld = `

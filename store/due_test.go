@@ -165,6 +165,28 @@ func TestALargePayloadTravelsByReference(t *testing.T) {
 	}
 }
 
+func TestWhatIsClaimedIsNotLostForAsLongAsATurnMayLast(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.delivery()
+	w.exec(`UPDATE deliveries SET queued_at = now() - interval '1 hour', updated_at = now() - interval '1 hour' WHERE id = $1`, d.ID)
+	before := must[time.Time](t)(w.Now(t.Context())).Add(-20 * time.Second)
+	lost := func() int { return len(must[[]millrace.Due](t)(w.LostDeliveries(t.Context(), before, 10))) }
+	if lost() != 1 {
+		t.Error("a delivery that nobody claimed is not lost")
+	}
+	if !must[bool](t)(w.Claim(t.Context(), d.ID, 1, "stream/1-0")) {
+		t.Fatal("the turn is not to be claimed")
+	}
+	if lost() != 0 {
+		t.Error("a delivery that is being sent is taken for lost")
+	}
+	w.exec(`UPDATE deliveries SET updated_at = now() - interval '2 min' WHERE id = $1`, d.ID)
+	if lost() != 1 {
+		t.Error("a delivery whose claim is older than any turn is not lost")
+	}
+}
+
 func TestLostIsWhatWasQueuedBeforeTheMoment(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -81,7 +81,7 @@ func Polls(endpoint millrace.ID, since time.Time, open, few int) []Poll {
 	yesterday, today := dayOf(now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -1))
 	polls := []Poll{
 		{"due", listDue, []any{limit}, limit},
-		{"lost", listLost, []any{now, limit}, open},
+		{"lost", listLost, []any{now, now.Add(-longestTurn), limit}, open},
 		{"held to look at", listToLookAt, []any{limit}, limit},
 		{"held of an endpoint", listHeld, []any{endpoint, few / 2}, few},
 		{"queued of an endpoint", countQueued, []any{endpoint, few}, few},
