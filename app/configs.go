@@ -119,8 +119,11 @@ func (c *Configs) note(id millrace.ID, load func() error) {
 // load reads a project from the store, once for all who wait for it.
 func (c *Configs) load(ctx context.Context, id millrace.ID, p *project, atLeast int64) (*handlers.Config, error) {
 	for {
-		l, mine := p.join()
-		if mine {
+		config, l, mine := p.join(atLeast)
+		switch {
+		case config != nil:
+			return config, nil
+		case mine:
 			return c.read(ctx, id, p, l)
 		}
 		select {
@@ -158,14 +161,18 @@ func (c *Configs) read(ctx context.Context, id millrace.ID, p *project, l *loadi
 	return &handlers.Config{Snapshot: snapshot, Matcher: matcher}, nil
 }
 
-// join answers with the load under way, or with one to be done.
-func (p *project) join() (l *loading, mine bool) {
+// join answers with the load under way, or with one to be done; or with what
+// one that ended since the last look has brought.
+func (p *project) join(atLeast int64) (config *handlers.Config, l *loading, mine bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if config := p.known(atLeast); config != nil {
+		return config, nil, false
+	}
 	if p.loading == nil {
 		p.loading, mine = &loading{done: make(chan struct{})}, true
 	}
-	return p.loading, mine
+	return nil, p.loading, mine
 }
 
 // leave ends the load with what came of it.
@@ -182,6 +189,11 @@ func (p *project) leave(l *loading, config *handlers.Config, err error) {
 func (p *project) at(atLeast int64) *handlers.Config {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
+	return p.known(atLeast)
+}
+
+// known is at, for those who hold the lock.
+func (p *project) known(atLeast int64) *handlers.Config {
 	if p.config == nil || p.config.Project.ConfigVersion < atLeast {
 		return nil
 	}
