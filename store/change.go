@@ -59,16 +59,7 @@ func raise(ctx context.Context, tx *sqlx.Tx, project millrace.ID) error {
 
 // view runs a function on one snapshot of the database.
 func (s *Store) view(ctx context.Context, run func(tx *sqlx.Tx) error) error {
-	tx, err := s.reads.BeginTxx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
-	if err != nil {
-		return mapError(err, "begin")
-	}
-	if err := run(tx); err != nil {
-		// What the rollback says adds nothing: there is nothing to undo.
-		_ = tx.Rollback()
-		return err
-	}
-	return mapError(tx.Commit(), "commit")
+	return s.tryTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, run)
 }
 
 // oneRow wants a statement to have touched a row, and otherwise says that it

@@ -172,25 +172,18 @@ func cancelOpen(ctx context.Context, tx *sqlx.Tx, of openOf, why string) (int, e
 	if id == (millrace.ID{}) {
 		return 0, fmt.Errorf("cancel deliveries: whose was not said")
 	}
-	all := 0
+	end, all := ending{kind: millrace.FactCancelled, decided: millrace.Cancelled, why: why}, 0
 	// Each state by itself: each has an index of its own.
 	for _, status := range []string{`'held'`, `'waiting'`, `'queued'`} {
-		for more := true; more; {
-			n, err := cancelSome(ctx, tx, column+` = $1 AND status = `+status, id, why)
-			if err != nil {
-				return all, err
-			}
-			all, more = all+n, n == cancelBatch
+		n, err := inBatches(cancelBatch, func() (int, error) {
+			return end.some(ctx, tx, column+` = $1 AND status = `+status, id)
+		})
+		if all += n; err != nil {
+			return all, err
 		}
 	}
 	_, err := tx.ExecContext(ctx, `DELETE FROM held_endpoints WHERE `+column+` = $1`, id)
 	return all, mapError(err, "forget held endpoints")
-}
-
-// cancelSome cancels some of the deliveries that the condition, a fixed text,
-// picks by $1.
-func cancelSome(ctx context.Context, tx *sqlx.Tx, condition string, of millrace.ID, why string) (int, error) {
-	return ending{kind: millrace.FactCancelled, decided: millrace.Cancelled, why: why}.some(ctx, tx, condition, of)
 }
 
 // ending is how deliveries are ended from outside of the transport, each by a

@@ -91,16 +91,7 @@ func (s *Store) insertEvents(ctx context.Context, calls []*eventCall) (left []*e
 		JOIN projects p ON p.id = x.project_id AND p.deleted_at IS NULL
 		ON CONFLICT (id) DO NOTHING
 		RETURNING id, config_version, stored_at`,
-		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putID(b, r.ID) }),
-		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putID(b, r.ProjectID) }),
-		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putSomeID(b, r.SourceID) }),
-		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.Type) }),
-		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putSomeID(b, r.Audience.EndpointID) }),
-		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.Audience.OwnerID) }),
-		column(rows, oidJSON, func(b []byte, r eventRow) []byte { return putBytes(b, r.headers) }),
-		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.IdempotencyKey) }),
-		column(rows, oidBytea, func(b []byte, r eventRow) []byte { return putBytes(b, r.Payload) }),
-		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putSomeID(b, r.duplicateOf) }),
+		append(eventParameters(rows), column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putSomeID(b, r.duplicateOf) }))...,
 	)
 	if err != nil {
 		return nil, err
@@ -122,6 +113,23 @@ func (s *Store) insertEvents(ctx context.Context, calls []*eventCall) (left []*e
 		}
 	}
 	return left, inserted.Err()
+}
+
+// eventParameters are the columns of events that every append of them begins
+// with, in the order of their statements: id, project, source, type, endpoint,
+// owner, headers, key, payload.
+func eventParameters(rows []eventRow) []any {
+	return []any{
+		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putID(b, r.ID) }),
+		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putID(b, r.ProjectID) }),
+		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putSomeID(b, r.SourceID) }),
+		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.Type) }),
+		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putSomeID(b, r.Audience.EndpointID) }),
+		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.Audience.OwnerID) }),
+		column(rows, oidJSON, func(b []byte, r eventRow) []byte { return putBytes(b, r.headers) }),
+		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.IdempotencyKey) }),
+		column(rows, oidBytea, func(b []byte, r eventRow) []byte { return putBytes(b, r.Payload) }),
+	}
 }
 
 // readStored sets the results of events that are in the log already. Those

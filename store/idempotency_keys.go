@@ -98,17 +98,9 @@ func (s *Store) insertKeyed(ctx context.Context, calls []*eventCall) (map[millra
 		FROM x WHERE (x.id IN (SELECT event_id FROM taken)) IS TRUE -- no join, see insertFanOut
 		ON CONFLICT (id) DO NOTHING
 		RETURNING id, config_version, stored_at`,
-		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putID(b, r.ID) }),
-		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putID(b, r.ProjectID) }),
-		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putSomeID(b, r.SourceID) }),
-		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.Type) }),
-		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putSomeID(b, r.Audience.EndpointID) }),
-		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.Audience.OwnerID) }),
-		column(rows, oidJSON, func(b []byte, r eventRow) []byte { return putBytes(b, r.headers) }),
-		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.IdempotencyKey) }),
-		column(rows, oidBytea, func(b []byte, r eventRow) []byte { return putBytes(b, r.Payload) }),
-		column(rows, oidBytea, func(b []byte, r eventRow) []byte { return putBytes(b, r.hash[:]) }),
-		s.config.IdempotencyWindow.Microseconds(),
+		append(eventParameters(rows),
+			column(rows, oidBytea, func(b []byte, r eventRow) []byte { return putBytes(b, r.hash[:]) }),
+			s.config.IdempotencyWindow.Microseconds())...,
 	)
 	if err != nil {
 		return nil, err

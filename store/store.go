@@ -5,6 +5,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -180,15 +181,16 @@ func (s *Store) tx(ctx context.Context, run func(tx *sqlx.Tx) error) error {
 	const tries = 3
 	var err error
 	for range tries {
-		if err = s.tryTx(ctx, run); !isRollback(err) {
+		if err = s.tryTx(ctx, nil, run); !isRollback(err) {
 			return err
 		}
 	}
 	return err
 }
 
-func (s *Store) tryTx(ctx context.Context, run func(tx *sqlx.Tx) error) error {
-	tx, err := s.reads.BeginTxx(ctx, nil)
+// tryTx runs a function in one transaction, once; nil options: an ordinary one.
+func (s *Store) tryTx(ctx context.Context, options *sql.TxOptions, run func(tx *sqlx.Tx) error) error {
+	tx, err := s.reads.BeginTxx(ctx, options)
 	if err != nil {
 		return mapError(err, "begin")
 	}
