@@ -79,7 +79,7 @@ func (a *agent) feeds() []pipeline.Feed {
 		Held: p.store, Queued: p.store, Configs: p.configs,
 		Places: c.Deliver.MaxInFlightPerEndpoint, Again: releaseAgain, Idle: c.Retry.HeldInterval,
 	}
-	lost := &handlers.LostDeliveries{Log: p.store, Barrier: a.barrier(pipeline.Due, "deliver"), Grace: c.Retry.SweepGrace}
+	lost := &handlers.LostDeliveries{Log: p.store, Barrier: a.barrier(string(pipeline.Due), "deliver"), Grace: c.Retry.SweepGrace}
 	return []pipeline.Feed{
 		{Name: "due", Every: c.Retry.PollInterval, Next: p.store.DueDeliveries},
 		{Name: "released", Every: releaseEvery, Next: release.Next},
@@ -87,8 +87,9 @@ func (a *agent) feeds() []pipeline.Feed {
 	}
 }
 
-func (a *agent) barrier(topic pipeline.Topic[millrace.Delivery], stage string) handlers.Barrier {
-	return pipeline.TopicBarrier{Transport: a.process.transport, Topic: string(topic), Stage: stage}
+// barrier draws lines in a topic, for the stage that reads it.
+func (a *agent) barrier(topic, stage string) handlers.Barrier {
+	return pipeline.TopicBarrier{Transport: a.process.transport, Topic: topic, Stage: stage}
 }
 
 // sweep fans out, in line, what was lost behind `events.persisted`, until it
@@ -97,7 +98,7 @@ func (a *agent) sweep() (end func()) {
 	p, c := a.process, a.stages.Retry
 	lost := &handlers.LostEvents{
 		Log: p.store, Checkpoints: p.store, Grace: c.SweepGrace,
-		Barrier: pipeline.TopicBarrier{Transport: p.transport, Topic: string(pipeline.Persisted), Stage: "fanout"},
+		Barrier: a.barrier(string(pipeline.Persisted), "fanout"),
 		FanOut:  a.fanOutLost,
 	}
 	ctx, cancel := context.WithCancel(p.life)

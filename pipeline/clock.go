@@ -26,24 +26,15 @@ type Feed struct {
 // Clock is the retry stage's subscriber: it reads the log's clock. It emits
 // only while this process leads, and holds back what it has emitted already.
 type Clock struct {
-	feeds []Feed
-	// leading blocks until this process leads and answers with a context that
-	// ends when it does not any more.
-	leading func(ctx context.Context) (context.Context, error)
-	// open tells whether the transport may take more now.
-	open     func() bool
-	observe  func(feed string, due int)
-	limit    int
-	shutdown time.Duration
-	logger   *slog.Logger
+	config ClockConfig
 
-	closing   context.CancelFunc
-	closed    context.Context
-	running   sync.WaitGroup
-	mu        sync.Mutex
-	inFlight  map[millrace.Due]struct{}
-	slots     chan struct{}
-	untracked sync.WaitGroup
+	closing  context.CancelFunc
+	closed   context.Context
+	running  sync.WaitGroup
+	mu       sync.Mutex
+	inFlight map[millrace.Due]struct{}
+	slots    chan struct{}
+	emitted  sync.WaitGroup // what is not settled yet
 }
 
 // ClockConfig is how a Clock is made.
@@ -66,19 +57,13 @@ type ClockConfig struct {
 // NewClock makes a Clock; nothing runs before Subscribe.
 func NewClock(c ClockConfig) *Clock {
 	closed, closing := context.WithCancel(context.Background())
-	open := c.Open
-	if open == nil {
-		open = func() bool { return true }
+	if c.Open == nil {
+		c.Open = func() bool { return true }
 	}
-	observe := c.Observe
-	if observe == nil {
-		observe = func(string, int) {}
+	if c.Observe == nil {
+		c.Observe = func(string, int) {}
 	}
-	return &Clock{
-		feeds: c.Feeds, leading: c.Leading, open: open, observe: observe, limit: c.Concurrency, shutdown: c.ShutdownTimeout, logger: c.Logger,
-		closed: closed, closing: closing,
-		inFlight: map[millrace.Due]struct{}{}, slots: make(chan struct{}, c.Concurrency),
-	}
+	return &Clock{config: c, closed: closed, closing: closing, inFlight: map[millrace.Due]struct{}{}, slots: make(chan struct{}, c.Concurrency)}
 }
 
 // ticking is one subscription to the clock.
@@ -104,9 +89,9 @@ func (c *Clock) Subscribe(ctx context.Context, _ string) (<-chan *message.Messag
 		defer cancel()
 		defer stop()
 		t.lead()
-		outOfTime := time.AfterFunc(c.shutdown, kill)
+		outOfTime := time.AfterFunc(c.config.ShutdownTimeout, kill)
 		defer outOfTime.Stop()
-		c.untracked.Wait()
+		c.emitted.Wait()
 	})
 	return t.out, nil
 }
@@ -121,9 +106,9 @@ func (c *Clock) Close() error {
 // lead runs the feeds for as long as this process leads, again and again.
 func (t *ticking) lead() {
 	for t.ctx.Err() == nil {
-		leading, err := t.leading(t.ctx)
+		leading, err := t.config.Leading(t.ctx)
 		if err != nil {
-			t.logger.Debug("not leading", "error", err)
+			t.config.Logger.Debug("not leading", "error", err)
 			pause(t.ctx, time.Second)
 			continue
 		}
@@ -138,7 +123,7 @@ func (t *ticking) term(leading context.Context) {
 	stop := context.AfterFunc(t.ctx, end)
 	defer stop()
 	var feeds sync.WaitGroup
-	for _, f := range t.feeds {
+	for _, f := range t.config.Feeds {
 		feeds.Go(func() { t.feed(term, f) })
 	}
 	feeds.Wait()
@@ -146,12 +131,12 @@ func (t *ticking) term(leading context.Context) {
 
 func (t *ticking) feed(term context.Context, f Feed) {
 	for term.Err() == nil {
-		if t.open() {
-			due, err := f.Next(term, t.limit)
+		if t.config.Open() {
+			due, err := f.Next(term, t.config.Concurrency)
 			if err != nil && term.Err() == nil {
-				t.logger.Warn("what is due could not be read", "feed", f.Name, "error", err)
+				t.config.Logger.Warn("what is due could not be read", "feed", f.Name, "error", err)
 			}
-			t.observe(f.Name, len(due))
+			t.config.Observe(f.Name, len(due))
 			fresh := t.emit(term, due)
 			if err == nil && fresh {
 				pause(term, min(moreSoon, f.Every))
@@ -197,7 +182,7 @@ func (t *ticking) emit(term context.Context, due []millrace.Due) bool {
 func (t *ticking) message(d millrace.Due) *message.Message {
 	body, _ := json.Marshal(d) // a struct of plain fields
 	msg := message.NewMessageWithContext(t.life, turnUUID(d.DeliveryID, d.Turn), body)
-	t.untracked.Go(func() {
+	t.emitted.Go(func() {
 		select {
 		case <-msg.Acked():
 		case <-msg.Nacked(): // the log still says that it is due

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,7 +46,7 @@ func (o *outlet) publish(topic string, msgs []*message.Message) error {
 	}
 	if o.stage.Answers {
 		if !o.pressure.Accepting() || o.next.Publish(topic, msgs...) != nil {
-			o.left.Add(float64(len(msgs)))
+			return o.leave(msgs)
 		}
 		return nil
 	}
@@ -57,18 +56,16 @@ func (o *outlet) publish(topic string, msgs []*message.Message) error {
 // patiently publishes what the log knows: now, or when Redis is back, or by
 // the sweep where Redis is full.
 func (o *outlet) patiently(topic string, msgs []*message.Message) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		if used := o.pressure.Used(); used >= leaveAt && used <= 1 {
-			o.left.Add(float64(len(msgs)))
-			return nil
+	for wait := waitFirst; ; wait = min(2*wait, waitLast) {
+		if o.pressure.Full() {
+			return o.leave(msgs)
 		}
 		err := o.next.Publish(topic, msgs...)
 		if err == nil {
 			return nil
 		}
 		if full(err) {
-			o.left.Add(float64(len(msgs)))
-			return nil
+			return o.leave(msgs)
 		}
 		if o.closing.Err() != nil {
 			return errors.Join(err, o.closing.Err())
@@ -76,6 +73,12 @@ func (o *outlet) patiently(topic string, msgs []*message.Message) error {
 		o.logger.Warn("Redis takes no messages", "stage", o.stage.Name, "topic", topic, "error", err)
 		pause(o.closing, wait)
 	}
+}
+
+// leave leaves what the log knows to the sweep.
+func (o *outlet) leave(msgs []*message.Message) error {
+	o.left.Add(float64(len(msgs)))
+	return nil
 }
 
 // full recognises Redis' refusal at maxmemory.

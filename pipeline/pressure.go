@@ -67,3 +67,10 @@ func (p *Pressure) Accepting() bool { return p.Used() < math.Float64frombits(p.p
 
 // Open tells whether stages may add what the log knows already.
 func (p *Pressure) Open() bool { return p.Used() < leaveAt }
+
+// Full tells whether Redis answers, and may take no more of what the log
+// knows already.
+func (p *Pressure) Full() bool {
+	used := p.Used()
+	return used >= leaveAt && used <= 1
+}
