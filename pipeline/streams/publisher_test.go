@@ -52,22 +52,30 @@ func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	}
 }
 
-func TestPublishConcurrentCallsLeaveTogether(t *testing.T) {
-	f, g := newGatedFixture(t)
+// publishBehind makes one call that the gate holds up on its way, alone, and n
+// that are queued behind it.
+func (f *fixture) publishBehind(g *gate, n int) *sync.WaitGroup {
+	f.Helper()
 	var calls sync.WaitGroup
 	publish := func(i int) {
 		calls.Go(func() {
 			if err := f.publisher.Publish("topic", message.NewMessage(strconv.Itoa(i), nil)); err != nil {
-				t.Error(err)
+				f.Error(err)
 			}
 		})
 	}
 	publish(0)
-	eventually(t, "the first call is on its way alone", func() bool { return g.trips.Load() == 1 })
-	for i := range 50 {
+	eventually(f, "the first call is on its way alone", func() bool { return g.trips.Load() == 1 })
+	for i := range n {
 		publish(i + 1)
 	}
-	eventually(t, "fifty calls are queued behind it", func() bool { return len(f.publisher.queue) == 50 })
+	eventually(f, "the others are queued behind it", func() bool { return len(f.publisher.queue) == n })
+	return &calls
+}
+
+func TestPublishConcurrentCallsLeaveTogether(t *testing.T) {
+	f, g := newGatedFixture(t)
+	calls := f.publishBehind(g, 50)
 	g.open()
 	calls.Wait()
 	if got := g.trips.Load(); got != 2 {
@@ -235,20 +243,7 @@ func TestPublishNothingLateForCallersThatLeft(t *testing.T) {
 
 func TestPublisherClose(t *testing.T) {
 	f, g := newGatedFixture(t)
-	var calls sync.WaitGroup
-	publish := func(i int) {
-		calls.Go(func() {
-			if err := f.publisher.Publish("topic", message.NewMessage(strconv.Itoa(i), nil)); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	publish(0)
-	eventually(t, "the first call is on its way alone", func() bool { return g.trips.Load() == 1 })
-	for i := range 19 {
-		publish(i + 1)
-	}
-	eventually(t, "the others are queued", func() bool { return len(f.publisher.queue) == 19 })
+	calls := f.publishBehind(g, 19)
 	closed := make(chan error, 1)
 	go func() { closed <- f.publisher.Close() }()
 	eventually(t, "it is closing", func() bool {
