@@ -60,15 +60,17 @@ const (
 	few    = 20   // of one endpoint
 )
 
-// fill writes the log of such a gateway, straight into its tables.
-func (w *world) fill(busy millrace.ID) {
+// fill writes the log of such a gateway, straight into its tables, as it is at
+// a time: one event each second before it.
+func (w *world) fill(busy millrace.ID, at time.Time) {
 	w.t.Helper()
 	w.exec(`CREATE FUNCTION id_of(at timestamptz, n int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
 		SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid $$`)
 	w.exec(fmt.Sprintf(`CREATE TABLE made AS
 		SELECT n, at, id_of(at, n) AS id, CASE WHEN n <= %[3]d THEN '%[4]s'::uuid ELSE id_of(at, n %% 1000) END AS endpoint,
 			CASE WHEN n > %[2]d THEN 'delivered' WHEN n %% 3 = 0 THEN 'queued' WHEN n %% 3 = 1 THEN 'waiting' ELSE 'held' END AS status
-		FROM (SELECT n, now() - n * interval '1 second' AS at FROM generate_series(1, %[1]d) n) t`, behind, open, 3*few, busy))
+		FROM (SELECT n, '%[5]s'::timestamptz - n * interval '1 second' AS at FROM generate_series(1, %[1]d) n) t`,
+		behind, open, 3*few, busy, at.Format(time.RFC3339Nano)))
 	project := w.project
 	w.exec(`INSERT INTO events (id, project_id, type, payload, config_version, stored_at) SELECT id, $1, 'order.paid', '{}', 1, at FROM made`, project)
 	w.exec(`INSERT INTO matches (event_id, replay_id, matched, config_version, stored_at) SELECT id, $1, 1, 1, at FROM made WHERE n % 10 <> 0 OR n > 100`, millrace.ID{})
@@ -98,8 +100,9 @@ func TestPollsLookAtWhatTheyAnswerAlone(t *testing.T) {
 			endpoint, since := newID(), time.Now()
 			for _, step := range c.steps {
 				if step == "" {
-					since = time.Now().Add(-few * time.Second)
-					w.fill(endpoint)
+					now := time.Now()
+					since = now.Add(-few * time.Second)
+					w.fill(endpoint, now)
 				} else {
 					w.exec(step)
 				}
