@@ -200,3 +200,22 @@ func (p path) someElement(v any, i int, test func(any) bool, missing bool) bool 
 	}
 	return false
 }
+
+// Text is the text, number or truth that stands at a dotted path of the body;
+// empty where there is none.
+func (d Document) Text(dotted string) string {
+	body, ok := d.value(PartBody)
+	if !ok {
+		return ""
+	}
+	v, _ := parsePath(dotted).find(body)
+	switch v := v.(type) {
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	case bool:
+		return strconv.FormatBool(v)
+	}
+	return ""
+}

@@ -18,6 +18,11 @@ type Event struct {
 	Headers map[string]string `json:"headers,omitempty"`
 	// IdempotencyKey is the client's key, empty for none.
 	IdempotencyKey string `json:"key,omitempty"`
+	// KeyScope says who chose the key.
+	KeyScope KeyScope `json:"scope,omitempty"`
+	// BrokerMessageID is the broker's coordinates of the message that it came
+	// in: the same message is the same event. Empty where no broker was.
+	BrokerMessageID string `json:"broker,omitempty"`
 	// TraceParent is the W3C trace context the event came in with.
 	TraceParent string `json:"-"`
 	// Payload is the exact bytes that came in: what is stored, signed, sent.
@@ -33,6 +38,20 @@ type Audience struct {
 	EndpointID ID     `json:"endpoint,omitzero"`
 	OwnerID    string `json:"owner,omitempty"`
 }
+
+// KeyScope says who chose an idempotency key, and so which other keys it meets.
+type KeyScope string
+
+// The closed list of scopes.
+const (
+	// KeyOfClient was given with the event: it meets the other ones of the
+	// project, and another event under the same key is refused.
+	KeyOfClient KeyScope = ""
+	// KeyOfSource was read where the source says that it stands: it meets the
+	// others of that source, and alone decides what is a duplicate, as a
+	// sender may send the same thing twice in other words.
+	KeyOfSource KeyScope = "source"
+)
 
 // StoredEvent is an event in the log, as persist passes it on.
 type StoredEvent struct {
@@ -72,8 +91,11 @@ type Submission struct {
 	Audience       Audience
 	Headers        map[string]string
 	IdempotencyKey string
-	TraceParent    string
-	Payload        json.RawMessage
+	KeyScope       KeyScope
+	// BrokerMessageID is the coordinates of the broker's message it came in.
+	BrokerMessageID string
+	TraceParent     string
+	Payload         json.RawMessage
 	// Ack is the level the client asked for.
 	Ack AckLevel
 	// EventID is set when the same submission is made once more, so that both

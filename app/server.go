@@ -78,7 +78,7 @@ func (s *server) open(stages pipeline.Config) (*intake, error) {
 	ingest := &handlers.Ingest{
 		Log: p.store, Configs: p.configs, Queue: p.transport.Pressure, MaxBytes: c.MaxBytes, Ack: c.Ack, Now: p.clock.Now,
 	}
-	from := pipeline.Sources{Submissions: pipeline.Source[millrace.Submission]{Subscriber: source, Decode: sources.Submission}}
+	from := pipeline.Sources{Submissions: pipeline.Source[millrace.Submission]{Subscriber: source, Decode: sources.Submission, Answers: true}}
 	router, err := pipeline.NewRouter(pick(pipeline.Stages(from, pipeline.Handlers{Ingest: ingest}, stages), "ingest"), p.transport, p.around)
 	if err != nil {
 		return nil, err

@@ -103,7 +103,9 @@ func (h *Ingest) take(ctx context.Context, s millrace.Submission) ([]Accepted, e
 		s.Answer(millrace.Receipt{Event: e, Ack: millrace.AckQueued})
 		return []Accepted{{Queued: &e}}, nil
 	}
-	stored, err := h.Log.AppendEvent(ctx, e, false)
+	// A caller learns of a duplicate by the answer; elsewhere it is kept, so
+	// that people can see it.
+	stored, err := h.Log.AppendEvent(ctx, e, s.Receipt == nil)
 	if err != nil {
 		return nil, err
 	}
@@ -117,9 +119,10 @@ func (h *Ingest) take(ctx context.Context, s millrace.Submission) ([]Accepted, e
 }
 
 // level is what the submission will be answered after. Whatever has an
-// idempotency key is stored first: only the table can tell a duplicate.
+// idempotency key is stored first where somebody waits for the answer: only
+// the table can tell a duplicate.
 func (h *Ingest) level(s millrace.Submission, c *Config) millrace.AckLevel {
-	if s.IdempotencyKey != "" || !h.Queue.Accepting() {
+	if (s.IdempotencyKey != "" && s.Receipt != nil) || !h.Queue.Accepting() {
 		return millrace.AckPersisted
 	}
 	for _, level := range []millrace.AckLevel{s.Ack, c.Project.Config.Ack, h.Ack} {
@@ -155,7 +158,7 @@ func (h *Ingest) event(s millrace.Submission) millrace.Event {
 	}
 	return millrace.Event{
 		ID: id, ProjectID: s.ProjectID, SourceID: s.SourceID, Type: s.Type, Audience: s.Audience, Headers: s.Headers,
-		IdempotencyKey: s.IdempotencyKey, TraceParent: s.TraceParent, Payload: s.Payload,
+		IdempotencyKey: s.IdempotencyKey, KeyScope: s.KeyScope, BrokerMessageID: s.BrokerMessageID, TraceParent: s.TraceParent, Payload: s.Payload,
 	}
 }
 

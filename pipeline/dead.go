@@ -19,7 +19,11 @@ import (
 func (a Around) deadLetter(s Stage, msg *message.Message) millrace.DeadLetter {
 	d := millrace.DeadLetter{Stage: s.Name, Topic: s.Reads, Raw: msg.Payload, Metadata: msg.Metadata}
 	d.ID = a.deadID(s.Name, streams.Entry(msg), msg.UUID)
-	identify(&d, s)
+	if s.deadLetter != nil {
+		s.deadLetter(msg, &d)
+	} else {
+		identify(&d, s)
+	}
 	return d
 }
 

@@ -41,7 +41,7 @@ func (o *outlet) Publish(topic string, msgs ...*message.Message) error {
 }
 
 func (o *outlet) publish(topic string, msgs []*message.Message) error {
-	if o.stage.Answers && topic == o.stage.Writes {
+	if o.stage.unlogged(topic) {
 		return o.next.Publish(topic, msgs...)
 	}
 	if o.stage.Answers {

@@ -23,6 +23,12 @@ type Handler[In, Out any] interface {
 type Source[In any] struct {
 	Subscriber message.Subscriber
 	Decode     func(*message.Message) (In, error)
+	// Answers says that a caller waits for the outcome of each message:
+	// nothing is tried again behind its back.
+	Answers bool
+	// DeadLetter completes the dead letter of a message: whose it is, and
+	// where it came from; nil: it is a delivery that was due.
+	DeadLetter func(*message.Message, *millrace.DeadLetter)
 }
 
 // Sources are the entrances: what clients submit, and what the log's clock
@@ -43,11 +49,15 @@ type Stage struct {
 	// Writes is the topic written; empty for the last stage. Or is the other
 	// one of ingest.
 	Writes, Or string
-	// Answers says that a caller waits for the outcome: nothing is tried
-	// again behind its back.
-	Answers bool
-	handle  message.HandlerFunc
+	// Answers is the source's.
+	Answers    bool
+	deadLetter func(*message.Message, *millrace.DeadLetter)
+	handle     message.HandlerFunc
 }
+
+// unlogged tells whether the log does not know yet what the stage writes to
+// the topic.
+func (s Stage) unlogged(topic string) bool { return s.Or != "" && topic == s.Writes }
 
 // Enter declares the stage that takes submissions in; it writes to one of two
 // topics, by what was promised to the client.
@@ -59,8 +69,8 @@ func Enter[In any](name string, l Limits, src Source[In], h Handler[In, handlers
 		return encodeTo(queued, *a.Queued)
 	}
 	return Stage{
-		Name: name, Limits: l, Source: src.Subscriber, Writes: string(queued), Or: string(persisted), Answers: true,
-		handle: adapt(src.Decode, h.Handle, write),
+		Name: name, Limits: l, Source: src.Subscriber, Writes: string(queued), Or: string(persisted),
+		Answers: src.Answers, deadLetter: src.DeadLetter, handle: adapt(src.Decode, h.Handle, write),
 	}
 }
 

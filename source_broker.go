@@ -1,0 +1,217 @@
+package millrace
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+)
+
+// PubSub is a broker's topic, queue or subscription. Which one is set, Kind
+// says.
+type PubSub struct {
+	Kind BrokerKind `json:"type"`
+	// Workers is how many messages each agent has in flight, at most; 0: as
+	// many as is good for the broker.
+	Workers int `json:"workers"`
+	// Raw takes the messages themselves as data, for topics that were not
+	// made for the gateway; type and key are found by the source's locations.
+	Raw bool `json:"raw"`
+	// Ack is when a message is acknowledged to the broker: persisted, the
+	// default, or queued.
+	Ack    AckLevel      `json:"ack"`
+	Kafka  *KafkaSource  `json:"kafka,omitempty"`
+	SQS    *SQSSource    `json:"sqs,omitempty"`
+	Google *GoogleSource `json:"google,omitempty"`
+	AMQP   *AMQPSource   `json:"amqp,omitempty"`
+}
+
+// BrokerKind is a kind of broker, from a closed list in Convoy's words.
+type BrokerKind string
+
+// The closed list of brokers.
+const (
+	BrokerKafka  BrokerKind = "kafka"
+	BrokerSQS    BrokerKind = "sqs"
+	BrokerGoogle BrokerKind = "google"
+	BrokerAMQP   BrokerKind = "amqp"
+)
+
+// KafkaSource is a topic of Kafka, read by a consumer group.
+type KafkaSource struct {
+	Brokers []string   `json:"brokers"`
+	GroupID string     `json:"consumer_group_id"`
+	Topic   string     `json:"topic_name"`
+	Auth    *KafkaAuth `json:"auth,omitempty"`
+}
+
+// KafkaAuth is how Kafka is reached: SASL (none, plain or scram) and TLS.
+type KafkaAuth struct {
+	Type     string    `json:"type"` // "", plain or scram
+	Hash     string    `json:"hash"` // of scram: SHA256 or SHA512
+	Username string    `json:"username"`
+	Password Sensitive `json:"password"`
+	TLS      bool      `json:"tls"`
+}
+
+// SQSSource is a queue of Amazon SQS. Without a key, the SDK's default chain
+// finds a role.
+type SQSSource struct {
+	AccessKeyID string    `json:"access_key_id"`
+	SecretKey   Sensitive `json:"secret_key"`
+	Region      string    `json:"default_region"`
+	Queue       string    `json:"queue_name"`
+	// Endpoint stands in the place of Amazon's: a URL.
+	Endpoint string `json:"endpoint"`
+}
+
+// GoogleSource is a subscription of Google Cloud Pub/Sub. Without a service
+// account, the default credentials are used. Where the environment names an
+// emulator (PUBSUB_EMULATOR_HOST), or Endpoint does, that is dialled instead,
+// in plain text.
+type GoogleSource struct {
+	ProjectID      string    `json:"project_id"`
+	SubscriptionID string    `json:"subscription_id"`
+	ServiceAccount Sensitive `json:"service_account"` // base64 of its JSON
+	Endpoint       string    `json:"endpoint"`        // an emulator's host:port
+}
+
+// AMQPSource is a queue of an AMQP 0.9.1 broker such as RabbitMQ.
+type AMQPSource struct {
+	Schema string       `json:"schema"` // amqp or amqps
+	Host   string       `json:"host"`
+	Port   int          `json:"port"`
+	Auth   *BasicSecret `json:"auth,omitempty"`
+	Queue  string       `json:"queue"`
+	VHost  string       `json:"vhost"`
+	// Bind binds the queue to an exchange.
+	Bind *AMQPBinding `json:"bindExchange,omitempty"`
+	// DeadLetterExchange is given to a queue that is declared here.
+	DeadLetterExchange string `json:"deadLetterExchange"`
+}
+
+// BasicSecret is a user and a password.
+type BasicSecret struct {
+	User     string    `json:"user"`
+	Password Sensitive `json:"password"`
+}
+
+// AMQPBinding binds a queue to an exchange.
+type AMQPBinding struct {
+	Exchange   string `json:"exchange"`
+	RoutingKey string `json:"routingKey"`
+}
+
+// MaxWorkers bounds the messages that a source has in flight.
+const MaxWorkers = 10_000
+
+func (p *PubSub) check() error {
+	var faults []error
+	if p.Workers < 0 || p.Workers > MaxWorkers {
+		faults = append(faults, Invalid("pub_sub.workers", "must be between 0 (as many as is good) and %d, not %d", MaxWorkers, p.Workers))
+	}
+	if !p.Ack.Valid() {
+		faults = append(faults, Invalid("pub_sub.ack", "must be queued or persisted, not %q", p.Ack))
+	}
+	switch p.Kind {
+	case BrokerKafka:
+		faults = append(faults, p.Kafka.check())
+	case BrokerSQS:
+		faults = append(faults, p.SQS.check())
+	case BrokerGoogle:
+		faults = append(faults, p.Google.check())
+	case BrokerAMQP:
+		faults = append(faults, p.AMQP.check())
+	default:
+		faults = append(faults, Invalid("pub_sub.type", "must be kafka, sqs, google or amqp, not %q", p.Kind))
+	}
+	return JoinFaults(faults...)
+}
+
+func (k *KafkaSource) check() error {
+	if k == nil {
+		return Missing("pub_sub.kafka")
+	}
+	faults := []error{
+		checkText("pub_sub.kafka.topic_name", k.Topic, 1, 249), checkText("pub_sub.kafka.consumer_group_id", k.GroupID, 1, 255),
+		checkBrokers("pub_sub.kafka.brokers", k.Brokers),
+	}
+	if k.Auth != nil {
+		faults = append(faults, k.Auth.check("pub_sub.kafka.auth"))
+	}
+	return JoinFaults(faults...)
+}
+
+// checkBrokers takes a list of host:port.
+func checkBrokers(field string, brokers []string) error {
+	if len(brokers) == 0 {
+		return Missing(field)
+	}
+	for _, b := range brokers {
+		host, port, found := strings.Cut(b, ":")
+		if !found || host == "" || port == "" {
+			return Invalid(field, "must be addresses like kafka-1.example.com:9092, not %q", b)
+		}
+	}
+	return nil
+}
+
+func (a *KafkaAuth) check(field string) error {
+	switch {
+	case a.Type == "":
+		return nil
+	case a.Type != "plain" && a.Type != "scram":
+		return Invalid(field+".type", "must be plain or scram, not %q", a.Type)
+	case a.Type == "scram" && a.Hash != "SHA256" && a.Hash != "SHA512":
+		return Invalid(field+".hash", "must be SHA256 or SHA512, not %q", a.Hash)
+	case a.Username == "":
+		return Missing(field + ".username")
+	}
+	return nil
+}
+
+func (q *SQSSource) check() error {
+	if q == nil {
+		return Missing("pub_sub.sqs")
+	}
+	faults := []error{checkText("pub_sub.sqs.queue_name", q.Queue, 1, 80), checkText("pub_sub.sqs.default_region", q.Region, 1, 64)}
+	if q.AccessKeyID != "" && q.SecretKey == "" {
+		faults = append(faults, Missing("pub_sub.sqs.secret_key"))
+	}
+	if q.Endpoint != "" && !strings.HasPrefix(q.Endpoint, "http://") && !strings.HasPrefix(q.Endpoint, "https://") {
+		faults = append(faults, Invalid("pub_sub.sqs.endpoint", "must begin with http:// or https://, not %q", q.Endpoint))
+	}
+	return JoinFaults(faults...)
+}
+
+func (g *GoogleSource) check() error {
+	if g == nil {
+		return Missing("pub_sub.google")
+	}
+	faults := []error{
+		checkText("pub_sub.google.project_id", g.ProjectID, 1, 255), checkText("pub_sub.google.subscription_id", g.SubscriptionID, 1, 255),
+	}
+	if g.ServiceAccount != "" {
+		account, err := base64.StdEncoding.DecodeString(string(g.ServiceAccount))
+		if err != nil || !json.Valid(account) {
+			faults = append(faults, Invalid("pub_sub.google.service_account", "must be the base64 of a service account's JSON"))
+		}
+	}
+	return JoinFaults(faults...)
+}
+
+func (a *AMQPSource) check() error {
+	if a == nil {
+		return Missing("pub_sub.amqp")
+	}
+	faults := []error{checkText("pub_sub.amqp.host", a.Host, 1, 255), checkText("pub_sub.amqp.queue", a.Queue, 1, 255)}
+	if a.Schema != "amqp" && a.Schema != "amqps" {
+		faults = append(faults, Invalid("pub_sub.amqp.schema", "must be amqp or amqps, not %q", a.Schema))
+	}
+	if a.Port < 1 || a.Port > 65535 {
+		faults = append(faults, Invalid("pub_sub.amqp.port", "must be between 1 and 65535, not %d", a.Port))
+	}
+	if a.Bind != nil && a.Bind.Exchange == "" {
+		faults = append(faults, Missing("pub_sub.amqp.bindExchange.exchange"))
+	}
+	return JoinFaults(faults...)
+}

@@ -1,0 +1,105 @@
+package sources
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	millrace "github.com/millrace-dev/millrace"
+)
+
+// Broker feeds the ingest stage with the messages of a topic, a queue or a
+// subscription. Subscribe returns at once and connects in the background: a
+// wrong address is a state and a backoff, not an error. A message is
+// acknowledged to the broker once the pipeline has acked it, and never before.
+type Broker interface {
+	message.Subscriber
+	// State is how the connection stands now.
+	State() millrace.SourceState
+}
+
+// BrokerConfig is what a Broker is made of.
+type BrokerConfig struct {
+	Source millrace.Source
+	// ShutdownTimeout is how long what is in flight may take when it ends.
+	ShutdownTimeout time.Duration
+	Logger          *slog.Logger
+}
+
+// NewBroker makes the subscriber of a source that reads a broker.
+func NewBroker(c BrokerConfig) (Broker, error) {
+	if c.Source.PubSub == nil {
+		return nil, fmt.Errorf("source %s reads no broker", c.Source.ID)
+	}
+	switch kind := c.Source.PubSub.Kind; kind {
+	default:
+		return nil, fmt.Errorf("source %s: there is no broker of kind %q", c.Source.ID, kind)
+	}
+}
+
+// workers is how many messages a source has in flight.
+func (c BrokerConfig) workers(otherwise int) int {
+	if n := c.Source.PubSub.Workers; n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// health keeps how a source's connection stands.
+type health struct {
+	mu    sync.Mutex
+	state millrace.SourceState
+}
+
+func newHealth(source millrace.ID) *health {
+	return &health{state: millrace.SourceState{SourceID: source, Health: millrace.SourceConnecting, Lag: -1, At: time.Now()}}
+}
+
+// State is how the connection stands now.
+func (h *health) State() millrace.SourceState {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state
+}
+
+// healthy notes that the broker answers.
+func (h *health) healthy() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state.Health, h.state.Error, h.state.At = millrace.SourceHealthy, "", time.Now()
+}
+
+// unhealthy notes what is wrong, in plain words.
+func (h *health) unhealthy(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state.Health, h.state.Error, h.state.At = millrace.SourceUnhealthy, err.Error(), time.Now()
+}
+
+// lag notes how many messages wait at the broker.
+func (h *health) lag(n int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state.Lag = n
+}
+
+// Backoff of a connection that fails, and of a message that the pipeline
+// could not pass on.
+const (
+	backoffFirst = 100 * time.Millisecond
+	backoffLast  = 5 * time.Second
+)
+
+// pause waits for the duration or the context's end.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
