@@ -127,7 +127,7 @@ func (p *process) wire(ctx context.Context, o Options) error {
 	p.metrics = newMetrics(p.registry, p)
 	p.transport = pipeline.Transport{
 		Client: p.redis, Publisher: p.publisher, Pressure: pipeline.NewPressure(p.redis, p.config.Stages.Ingest.PersistAt),
-		Consumer: consumer(), Config: p.config.Streams,
+		Shares: pipeline.NewShares(p.redis, p.config.Streams), Consumer: consumer(), Config: p.config.Streams,
 	}
 	p.around = pipeline.Around{Metrics: p.metrics.pipeline, Tracer: tracer, Dead: p.store, Logger: p.logger, Now: p.clock.Now}
 	p.inline = pipeline.Inline{
@@ -164,6 +164,7 @@ func (p *process) watch() {
 	})
 	p.loop(p.holding.Watch)
 	p.loop(p.transport.Pressure.Watch)
+	p.loop(p.transport.Shares.Watch)
 	p.loop(func(ctx context.Context) { p.clock.Watch(ctx, p.logger) })
 }
 

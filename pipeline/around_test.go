@@ -116,11 +116,11 @@ func TestOneBackoffHoldsTheWholeStage(t *testing.T) {
 
 func TestADeadLetterSaysWhoseMessageItWas(t *testing.T) {
 	project, event, delivery := millrace.NewID(time.Now()), millrace.NewID(time.Now()), millrace.NewID(time.Now())
-	due, err := encode(millrace.Delivery{ID: delivery, ProjectID: project, EventID: event, Turn: 1})
+	due, err := encode(Due, millrace.Delivery{ID: delivery, ProjectID: project, EventID: event, Turn: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored, err := encode(millrace.StoredEvent{Event: millrace.Event{ID: event, ProjectID: project}})
+	stored, err := encode(Persisted, millrace.StoredEvent{Event: millrace.Event{ID: event, ProjectID: project}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -102,7 +102,7 @@ func LostEvent(e millrace.StoredEvent, cause error) millrace.DeadLetter {
 		ID: millrace.DerivedID(e.CreatedAt(), e.ID), ProjectID: e.ProjectID, Stage: "fanout", Topic: string(Persisted), Reason: "permanent",
 		Error: cause.Error(), History: []string{cause.Error()}, EventID: e.ID,
 	}
-	if msg, err := encode(e); err == nil {
+	if msg, err := encode(Persisted, e); err == nil {
 		d.Raw, d.Metadata = msg.Payload, msg.Metadata
 	}
 	return d

@@ -38,7 +38,7 @@ func (i Inline) FanOut(ctx context.Context, e millrace.StoredEvent) error {
 	msgs := make([]*message.Message, len(deliveries))
 	for n, d := range deliveries {
 		d.Bulk = true
-		if msgs[n], err = encode(d); err != nil {
+		if msgs[n], err = encode(Due, d); err != nil {
 			return err
 		}
 	}

@@ -112,11 +112,11 @@ func TestALostEventIsFannedOut(t *testing.T) {
 
 func TestADeadLetterIsDrivenAgain(t *testing.T) {
 	event := millrace.Event{ID: millrace.NewID(time.Now()), Payload: []byte("{}")}
-	queued, err := encode(event)
+	queued, err := encode(Ingested, event)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored, err := encode(millrace.StoredEvent{Event: event})
+	stored, err := encode(Persisted, millrace.StoredEvent{Event: event})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,11 +159,11 @@ func TestTheLaneOfAMessageFollowsFromItsValue(t *testing.T) {
 		return streams.LaneOf(msg)
 	}
 	for name, c := range map[string]struct{ got, want streams.Lane }{
-		"an event is live":         {lane(encode(millrace.Event{ID: id})), streams.Live},
-		"a stored event is live":   {lane(encode(millrace.StoredEvent{})), streams.Live},
-		"a replayed event is bulk": {lane(encode(millrace.StoredEvent{ReplayID: id})), streams.Bulk},
-		"a delivery is live":       {lane(encode(millrace.Delivery{ID: id})), streams.Live},
-		"a bulk delivery is bulk":  {lane(encode(millrace.Delivery{ID: id, Bulk: true})), streams.Bulk},
+		"an event is live":         {lane(encode(Ingested, millrace.Event{ID: id})), streams.Live},
+		"a stored event is live":   {lane(encode(Persisted, millrace.StoredEvent{})), streams.Live},
+		"a replayed event is bulk": {lane(encode(Persisted, millrace.StoredEvent{ReplayID: id})), streams.Bulk},
+		"a delivery is live":       {lane(encode(Due, millrace.Delivery{ID: id})), streams.Live},
+		"a bulk delivery is bulk":  {lane(encode(Due, millrace.Delivery{ID: id, Bulk: true})), streams.Bulk},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: by the %s lane", name, c.got)

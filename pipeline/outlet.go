@@ -18,14 +18,18 @@ type outlet struct {
 	stage    Stage
 	next     message.Publisher
 	pressure *Pressure
+	shares   *Shares
 	left     prometheus.Counter
 	logger   *slog.Logger
 	closing  context.Context
 }
 
 // Publish sends the messages to the stage's topic, or to the one of the two
-// that each was encoded for.
+// that each was encoded for, by the lane that its project's share leaves it.
 func (o *outlet) Publish(topic string, msgs ...*message.Message) error {
+	for _, msg := range msgs {
+		o.shares.setLane(msg)
+	}
 	for len(msgs) > 0 {
 		to := topicOf(msgs[0], topic)
 		n := 1

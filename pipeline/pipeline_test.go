@@ -103,18 +103,18 @@ func TestWhatIsEncodedIsDecoded(t *testing.T) {
 		ID: id(), ProjectID: id(), Type: "order.paid", Audience: millrace.Audience{OwnerID: "anna"}, Headers: map[string]string{"X-A": "b\n"},
 		IdempotencyKey: "k", TraceParent: "00-a", Payload: []byte("{\n\"a\":\x001}\n\n"),
 	}
-	roundTrip(t, "an event", event)
-	roundTrip(t, "an event without anything", millrace.Event{ID: id(), Payload: []byte{}})
-	roundTrip(t, "a stored event", millrace.StoredEvent{Event: event, ConfigVersion: 7, ReplayID: id()})
-	roundTrip(t, "a delivery", millrace.Delivery{
+	roundTrip(t, "an event", Ingested, event)
+	roundTrip(t, "an event without anything", Ingested, millrace.Event{ID: id(), Payload: []byte{}})
+	roundTrip(t, "a stored event", Persisted, millrace.StoredEvent{Event: event, ConfigVersion: 7, ReplayID: id()})
+	roundTrip(t, "a delivery", Due, millrace.Delivery{
 		ID: id(), ProjectID: id(), EventID: id(), EndpointID: id(), SubscriptionID: id(), ReplayID: id(), Turn: 3, Attempts: 2, Released: true,
 		EventType: "a.b", Headers: map[string]string{"X": "y"}, IdempotencyKey: "k", TraceParent: "00-b", Payload: []byte("\n"), Bulk: true,
 	})
 }
 
-func roundTrip[T any](t *testing.T, name string, v T) {
+func roundTrip[T any](t *testing.T, name string, to Topic[T], v T) {
 	t.Helper()
-	msg, err := encode(v)
+	msg, err := encode(to, v)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}

@@ -34,13 +34,16 @@ type StreamsConfig struct {
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout"`
 	// PublishTimeout bounds one addition to a stream.
 	PublishTimeout time.Duration `koanf:"publish_timeout"`
+	// LaneBacklog is how many messages of a topic's live lane may be unread
+	// before what exceeds a project's share goes by bulk.
+	LaneBacklog int `koanf:"lane_backlog"`
 }
 
 // DefaultStreamsConfig takes over a dead process's work within 12 s.
 func DefaultStreamsConfig() StreamsConfig {
 	return StreamsConfig{
 		Prefix: "millrace:", Lease: 9 * time.Second, RenewInterval: 3 * time.Second, ClaimInterval: 3 * time.Second,
-		MaxTakeovers: 5, ShutdownTimeout: 20 * time.Second, PublishTimeout: 5 * time.Second,
+		MaxTakeovers: 5, ShutdownTimeout: 20 * time.Second, PublishTimeout: 5 * time.Second, LaneBacklog: 1000,
 	}
 }
 
@@ -59,6 +62,7 @@ func (c StreamsConfig) Validate() error {
 	check(c.MaxTakeovers >= 1, "max_takeovers must be at least 1, not %d", c.MaxTakeovers)
 	check(c.ShutdownTimeout >= time.Second, "shutdown_timeout must be at least 1s, not %s", c.ShutdownTimeout)
 	check(c.PublishTimeout >= 100*time.Millisecond, "publish_timeout must be at least 100ms, not %s", c.PublishTimeout)
+	check(c.LaneBacklog >= 1, "lane_backlog must be at least 1, not %d", c.LaneBacklog)
 	return faults
 }
 
@@ -67,6 +71,7 @@ type Transport struct {
 	Client    redis.UniversalClient
 	Publisher message.Publisher
 	Pressure  *Pressure
+	Shares    *Shares
 	// Consumer names this process.
 	Consumer string
 	Config   StreamsConfig
@@ -104,7 +109,9 @@ func NewRouter(stages []Stage, t Transport, a Around) (*Router, error) {
 			})
 			continue
 		}
-		out := &outlet{stage: s, next: t.Publisher, pressure: t.Pressure, left: a.Metrics.LeftToSweep(s.Name), logger: a.Logger, closing: closing}
+		out := &outlet{
+			stage: s, next: t.Publisher, pressure: t.Pressure, shares: t.Shares, left: a.Metrics.LeftToSweep(s.Name), logger: a.Logger, closing: closing,
+		}
 		router.AddHandler(s.Name, s.Reads, subscriber, s.Writes, out, a.wrap(s))
 	}
 	return r, nil

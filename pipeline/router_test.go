@@ -18,7 +18,7 @@ import (
 )
 
 // startRedis starts a server of the test's own and answers with a client.
-func startRedis(t *testing.T) *redis.Client {
+func startRedis(t testing.TB) *redis.Client {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -67,7 +67,7 @@ func quickStreams() StreamsConfig {
 	return c
 }
 
-func publisher(t *testing.T, client *redis.Client) *streams.Publisher {
+func publisher(t testing.TB, client *redis.Client) *streams.Publisher {
 	t.Helper()
 	out, err := streams.NewPublisher(client, streams.PublisherConfig{Prefix: quickStreams().Prefix, Timeout: patience})
 	if err != nil {
@@ -80,12 +80,12 @@ func publisher(t *testing.T, client *redis.Client) *streams.Publisher {
 // transport is what stages pass messages on by.
 func transport(t *testing.T, client *redis.Client) Transport {
 	t.Helper()
-	return Transport{Client: client, Publisher: publisher(t, client), Pressure: pressure(0), Consumer: "test", Config: quickStreams()}
+	return Transport{Client: client, Publisher: publisher(t, client), Pressure: pressure(0), Shares: NewShares(client, quickStreams()), Consumer: "test", Config: quickStreams()}
 }
 
 func publish[T any](t *testing.T, out message.Publisher, to Topic[T], v T) {
 	t.Helper()
-	msg, err := encode(v)
+	msg, err := encode(to, v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestAValuePassesFromStageToStageWithItsEntryAndItsTrace(t *testing.T) {
 	})
 	out, _ := runStages(t, Between("fanout", limits, Persisted, fanout, Due), Last("deliver", limits, Due, deliver))
 	e := millrace.StoredEvent{Event: millrace.Event{ID: millrace.NewID(time.Now()), Payload: []byte("{\n}\n"), TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
-	msg, err := encode(e)
+	msg, err := encode(Persisted, e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestAMessageThatFailsIsTriedAgainAndDiesWithItsHistory(t *testing.T) {
 		panic("oh")
 	})
 	out, dead := runStages(t, Last("deliver", limits, Due, deliver))
-	msg, err := encode(millrace.Delivery{ID: millrace.NewID(time.Now()), EventID: millrace.NewID(time.Now()), Turn: 1})
+	msg, err := encode(Due, millrace.Delivery{ID: millrace.NewID(time.Now()), EventID: millrace.NewID(time.Now()), Turn: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,9 +64,9 @@ func (s Stage) unlogged(topic string) bool { return s.Or != "" && topic == s.Wri
 func Enter[In any](name string, l Limits, src Source[In], h Handler[In, handlers.Accepted], queued Topic[millrace.Event], persisted Topic[millrace.StoredEvent]) Stage {
 	write := func(a handlers.Accepted) (*message.Message, error) {
 		if a.Persisted != nil {
-			return encodeTo(persisted, *a.Persisted)
+			return encode(persisted, *a.Persisted)
 		}
-		return encodeTo(queued, *a.Queued)
+		return encode(queued, *a.Queued)
 	}
 	return Stage{
 		Name: name, Limits: l, Source: src.Subscriber, Writes: string(queued), Or: string(persisted),
@@ -76,13 +76,13 @@ func Enter[In any](name string, l Limits, src Source[In], h Handler[In, handlers
 
 // Between declares a stage that reads one topic and writes another.
 func Between[In, Out any](name string, l Limits, from Topic[In], h Handler[In, Out], to Topic[Out]) Stage {
-	write := func(v Out) (*message.Message, error) { return encodeTo(to, v) }
+	write := func(v Out) (*message.Message, error) { return encode(to, v) }
 	return Stage{Name: name, Limits: l, Reads: string(from), Writes: string(to), handle: adapt(decode[In], h.Handle, write)}
 }
 
 // From declares a stage that reads a source and writes a topic.
 func From[In, Out any](name string, l Limits, src Source[In], h Handler[In, Out], to Topic[Out]) Stage {
-	write := func(v Out) (*message.Message, error) { return encodeTo(to, v) }
+	write := func(v Out) (*message.Message, error) { return encode(to, v) }
 	return Stage{Name: name, Limits: l, Source: src.Subscriber, Writes: string(to), handle: adapt(src.Decode, h.Handle, write)}
 }
 
@@ -126,23 +126,3 @@ type undecodableError struct{ err error }
 
 func (u *undecodableError) Error() string { return u.err.Error() }
 func (u *undecodableError) Unwrap() error { return u.err }
-
-type topicKey struct{}
-
-// encodeTo encodes a value for a topic and notes the topic on the message,
-// for the stage that writes one of two.
-func encodeTo[T any](to Topic[T], v T) (*message.Message, error) {
-	msg, err := encode(v)
-	if err != nil {
-		return nil, err
-	}
-	msg.SetContext(context.WithValue(msg.Context(), topicKey{}, string(to)))
-	return msg, nil
-}
-
-func topicOf(msg *message.Message, otherwise string) string {
-	if t, ok := msg.Context().Value(topicKey{}).(string); ok {
-		return t
-	}
-	return otherwise
-}

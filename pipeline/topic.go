@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,9 +28,11 @@ const (
 const traceKey = "traceparent"
 
 // parts are what travels outside the JSON head of a message: the payload as
-// it is, the trace in the metadata, and the lane.
+// it is, the trace in the metadata, and whose it is and the lane in the
+// context, which stays in the process.
 type parts struct {
 	uuid    string
+	project millrace.ID
 	payload *[]byte
 	trace   *string
 	bulk    bool
@@ -40,11 +43,11 @@ type parts struct {
 func partsOf(v any) parts {
 	switch v := v.(type) {
 	case *millrace.Event:
-		return parts{v.ID.String(), &v.Payload, &v.TraceParent, false}
+		return parts{v.ID.String(), v.ProjectID, &v.Payload, &v.TraceParent, false}
 	case *millrace.StoredEvent:
-		return parts{v.ID.String(), &v.Payload, &v.TraceParent, v.ReplayID != millrace.ID{}}
+		return parts{v.ID.String(), v.ProjectID, &v.Payload, &v.TraceParent, v.ReplayID != millrace.ID{}}
 	case *millrace.Delivery:
-		return parts{turnUUID(v.ID, v.Turn), &v.Payload, &v.TraceParent, v.Bulk}
+		return parts{turnUUID(v.ID, v.Turn), v.ProjectID, &v.Payload, &v.TraceParent, v.Bulk}
 	}
 	panic(fmt.Sprintf("pipeline: %T travels on no topic", v))
 }
@@ -52,9 +55,9 @@ func partsOf(v any) parts {
 // turnUUID names the message of one turn of a delivery.
 func turnUUID(delivery millrace.ID, turn int) string { return fmt.Sprintf("%s-%d", delivery, turn) }
 
-// encode makes the message of a value: a head of JSON, a line feed, and the
-// payload's bytes.
-func encode[T any](v T) (*message.Message, error) {
+// encode makes the message of a value, for its topic: a head of JSON, a line
+// feed, and the payload's bytes.
+func encode[T any](to Topic[T], v T) (*message.Message, error) {
 	p := partsOf(&v)
 	head, err := json.Marshal(&v)
 	if err != nil {
@@ -63,6 +66,7 @@ func encode[T any](v T) (*message.Message, error) {
 	body := make([]byte, 0, len(head)+1+len(*p.payload))
 	body = append(append(append(body, head...), '\n'), *p.payload...)
 	msg := message.NewMessage(p.uuid, body)
+	msg.SetContext(&address{Context: msg.Context(), topic: string(to), project: p.project})
 	if *p.trace != "" {
 		msg.Metadata.Set(traceKey, *p.trace)
 	}
@@ -89,4 +93,36 @@ func decode[T any](msg *message.Message) (T, error) {
 		d.Entry = streams.Entry(msg)
 	}
 	return v, nil
+}
+
+// address is the context of a message that was encoded: which topic it is for
+// and whose it is are known without reading it.
+type address struct {
+	context.Context
+	topic   string
+	project millrace.ID
+}
+
+type addressKey struct{}
+
+// Value answers with the address itself, or with what the parent has.
+func (a *address) Value(key any) any {
+	if key == (addressKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+// addressOf is the address of a message that was encoded, and nil for others.
+func addressOf(msg *message.Message) *address {
+	a, _ := msg.Context().Value(addressKey{}).(*address)
+	return a
+}
+
+// topicOf is the topic the message was encoded for.
+func topicOf(msg *message.Message, otherwise string) string {
+	if a := addressOf(msg); a != nil {
+		return a.topic
+	}
+	return otherwise
 }

@@ -60,7 +60,7 @@ func TestASpanTellsOfAnErrorAndEndsWithAPanic(t *testing.T) {
 
 func TestATraceThatIsNotSampledTravelsAsItCame(t *testing.T) {
 	out, spans, err := traced(t, sdktrace.NeverSample(), func(msg *message.Message) ([]*message.Message, error) {
-		out, err := encode(millrace.Delivery{TraceParent: msg.Metadata.Get(traceKey)})
+		out, err := encode(Due, millrace.Delivery{TraceParent: msg.Metadata.Get(traceKey)})
 		return []*message.Message{out}, err
 	})
 	if err != nil || len(spans) != 0 || out[0].Metadata.Get(traceKey) != traceparent {

@@ -26,23 +26,24 @@ type LaneBacklog struct {
 func Lag(ctx context.Context, client redis.UniversalClient, prefix, topic, group string) (Backlog, error) {
 	var lanes [laneCount]LaneBacklog
 	for lane := range Lane(laneCount) {
-		one, err := laneBacklog(ctx, client, Key(prefix, topic, lane), group)
+		one, err := LaneLag(ctx, client, Key(prefix, topic, lane), group)
 		if err != nil {
-			return Backlog{}, fmt.Errorf("lag of %s: %w", topic, err)
+			return Backlog{}, err
 		}
 		lanes[lane] = one
 	}
 	return Backlog{Live: lanes[Live], Bulk: lanes[Bulk]}, nil
 }
 
-func laneBacklog(ctx context.Context, client redis.UniversalClient, key, group string) (LaneBacklog, error) {
+// LaneLag returns what the group has before it in one lane, whose key Key makes.
+func LaneLag(ctx context.Context, client redis.UniversalClient, key, group string) (LaneBacklog, error) {
 	length, err := client.XLen(ctx, key).Result()
 	if err != nil {
-		return LaneBacklog{}, err
+		return LaneBacklog{}, fmt.Errorf("length of %s: %w", key, err)
 	}
 	info, err := groupInfo(ctx, client, key, group)
 	if err != nil {
-		return LaneBacklog{}, err
+		return LaneBacklog{}, fmt.Errorf("lag of %s: %w", key, err)
 	}
 	if info == nil {
 		return LaneBacklog{Lag: length}, nil

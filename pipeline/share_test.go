@@ -1,0 +1,224 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/handlers"
+	"github.com/millrace-dev/millrace/pipeline/streams"
+)
+
+func TestTheLaneOfAProjectsMessage(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		backlogged bool
+		put        put
+		want       streams.Lane
+	}{
+		{name: "without a backlog everything is live", put: put{own: 999, all: 1000, projects: 2}, want: streams.Live},
+		{name: "more than an equal share goes by bulk", backlogged: true, put: put{own: 501, all: 1000, projects: 2}, want: streams.Bulk},
+		{name: "an equal share is live", backlogged: true, put: put{own: 500, all: 1000, projects: 2}, want: streams.Live},
+		{name: "less than an equal share is live", backlogged: true, put: put{own: 1, all: 1000, projects: 2}, want: streams.Live},
+		{name: "one project alone is live", backlogged: true, put: put{own: 1000, all: 1000, projects: 1}, want: streams.Live},
+		{name: "the share is that of all that are active", backlogged: true, put: put{own: 11, all: 1000, projects: 100}, want: streams.Bulk},
+		{name: "shares are not rounded", backlogged: true, put: put{own: 333, all: 1000, projects: 3}, want: streams.Live},
+	} {
+		if got := c.put.lane(c.backlogged); got != c.want {
+			t.Errorf("%s: %+v goes by the %s lane", c.name, c.put, got)
+		}
+	}
+}
+
+func TestTheIntakeIsThatOfTwoWindows(t *testing.T) {
+	in, began := newIntake("", ""), time.Now()
+	one, other := millrace.NewID(began), millrace.NewID(began)
+	is := func(when string, got, want put) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %+v, want %+v", when, got, want)
+		}
+	}
+	is("the first", in.add(one), put{1, 1, 1})
+	is("another project", in.add(other), put{1, 2, 2})
+	is("the first again", in.add(one), put{2, 3, 2})
+	in.forget(began.Add(windowLength - time.Second))
+	is("in the same window", in.add(one), put{3, 4, 2})
+	in.forget(began.Add(windowLength + time.Second))
+	is("in the second window", in.add(one), put{4, 5, 2})
+	in.forget(began.Add(2*windowLength + 2*time.Second))
+	is("in the third, when the first is forgotten", in.add(one), put{2, 2, 1})
+	in.forget(began.Add(5 * windowLength))
+	is("after a long pause", in.add(one), put{1, 1, 1})
+}
+
+func TestOnlyActiveProjectsAreRemembered(t *testing.T) {
+	in, now := newIntake("", ""), time.Now()
+	for range 10 {
+		for range 1000 {
+			in.add(millrace.NewID(now))
+		}
+		now = now.Add(windowLength)
+		in.forget(now)
+	}
+	if n := len(in.now.by) + len(in.before.by); n != 1000 {
+		t.Errorf("%d projects are remembered, want the 1000 of the last window", n)
+	}
+}
+
+func TestWhatIsBulkStaysSoAndDoesNotCount(t *testing.T) {
+	s := NewShares(nil, DefaultStreamsConfig())
+	in := s.topics[string(Due)]
+	in.backlogged.Store(true)
+	project := millrace.NewID(time.Now())
+	in.add(millrace.NewID(time.Now()))
+	lane := func(bulk bool) streams.Lane {
+		t.Helper()
+		msg, err := encode(Due, millrace.Delivery{ProjectID: project, Bulk: bulk})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.setLane(msg)
+		return streams.LaneOf(msg)
+	}
+	for range 10 {
+		if got := lane(true); got != streams.Bulk {
+			t.Fatalf("a replay's delivery goes by the %s lane", got)
+		}
+	}
+	if got := lane(false); got != streams.Live {
+		t.Errorf("after a replay its project's own delivery goes by the %s lane", got)
+	}
+	if got := lane(false); got != streams.Bulk {
+		t.Errorf("beyond its share it goes by the %s lane", got)
+	}
+}
+
+// flood is two stages: the first passes on what it is given, the second reads
+// that once it may.
+type flood struct {
+	t       *testing.T
+	by      Transport
+	may     chan struct{}
+	arrived chan millrace.StoredEvent
+}
+
+func newFlood(t *testing.T) *flood {
+	f := &flood{t: t, by: transport(t, startRedis(t)), may: make(chan struct{}), arrived: make(chan millrace.StoredEvent, 10_000)}
+	passOn := handled[millrace.Event, millrace.StoredEvent](func(_ context.Context, e millrace.Event) ([]millrace.StoredEvent, error) {
+		return []millrace.StoredEvent{{Event: e}}, nil
+	})
+	read := handled[millrace.StoredEvent, handlers.Nothing](func(ctx context.Context, e millrace.StoredEvent) ([]handlers.Nothing, error) {
+		select {
+		case <-f.may:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		f.arrived <- e
+		return nil, nil
+	})
+	limits := DefaultConfig().Persist.Limits
+	slow := limits
+	slow.Concurrency, slow.Timeout = 8, 0
+	ctx, cancel := context.WithCancel(context.Background())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		f.by.Shares.Watch(ctx)
+	}()
+	router, run := newRouter(t, f.by, around(&graves{}), Between("persist", limits, Ingested, passOn, Persisted), Last("fanout", slow, Persisted, read))
+	done := run()
+	t.Cleanup(func() {
+		cancel()
+		<-watched
+		if err := errors.Join(router.Close(), <-done); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+// send puts n events of a project in, and waits until all have been passed on.
+func (f *flood) send(project millrace.ID, n int) {
+	f.t.Helper()
+	want := f.length(streams.Live) + f.length(streams.Bulk) + n
+	for ; n > 0; n -= 100 {
+		var msgs []*message.Message
+		for range min(n, 100) {
+			msg, err := encode(Ingested, millrace.Event{ID: millrace.NewID(time.Now()), ProjectID: project})
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			msgs = append(msgs, msg)
+		}
+		if err := f.by.Publisher.Publish(string(Ingested), msgs...); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	await(f.t, "all is passed on", func() (bool, error) { return f.length(streams.Live)+f.length(streams.Bulk) == want, nil })
+}
+
+// length is how many messages were ever added to a lane.
+func (f *flood) length(lane streams.Lane) int {
+	f.t.Helper()
+	info, err := f.by.Client.XInfoStream(f.t.Context(), streams.Key(f.by.Config.Prefix, string(Persisted), lane)).Result()
+	if err != nil { // nobody has read it yet, nor written
+		return 0
+	}
+	return int(info.EntriesAdded)
+}
+
+// backlog waits until the backlog is known, or known to be gone.
+func (f *flood) backlog(want bool) {
+	f.t.Helper()
+	in := f.by.Shares.topics[string(Persisted)]
+	await(f.t, "the backlog is noticed", func() (bool, error) { return in.backlogged.Load() == want, nil })
+}
+
+func TestNobodysFloodDelaysTheOthers(t *testing.T) {
+	f := newFlood(t)
+	flooding, other := millrace.NewID(time.Now()), millrace.NewID(time.Now())
+	f.send(other, 1)
+	f.send(flooding, 2000)
+	f.backlog(true)
+	f.send(flooding, 3000)
+	f.send(other, 10)
+	if live, bulk := f.length(streams.Live), f.length(streams.Bulk); live != 2011 || bulk != 3000 {
+		t.Errorf("%d went by the live lane and %d by bulk, want 2011 and the 3000 that the flood put in later", live, bulk)
+	}
+	close(f.may)
+	seen, flooded, others := map[millrace.ID]bool{}, 0, 0
+	for range 5011 {
+		e := receive(t, f.arrived, "all arrive")
+		if seen[e.ID] {
+			t.Errorf("%s arrived twice", e.ID)
+		}
+		seen[e.ID] = true
+		if e.ProjectID == flooding {
+			flooded++
+		} else if others++; others == 11 && flooded > 2500 {
+			t.Errorf("the other project's last arrived after %d of the 5000 of the flood", flooded)
+		}
+	}
+	f.backlog(false)
+	f.send(flooding, 100)
+	if live := f.length(streams.Live); live != 2111 {
+		t.Errorf("%d went by the live lane, want 2111: without a backlog a flood is none", live)
+	}
+}
+
+func TestOneProjectAloneIsLiveUnderABacklog(t *testing.T) {
+	f := newFlood(t)
+	project := millrace.NewID(time.Now())
+	f.send(project, 1500)
+	f.backlog(true)
+	f.send(project, 500)
+	if bulk := f.length(streams.Bulk); bulk != 0 {
+		t.Errorf("%d went by bulk, want none", bulk)
+	}
+	close(f.may)
+}
