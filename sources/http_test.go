@@ -7,15 +7,12 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"go.uber.org/goleak"
 
 	millrace "github.com/millrace-dev/millrace"
 )
 
 // patience is how long a test waits for what should happen soon.
 const patience = 30 * time.Second
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // answer is what the ingest stage does with one submission.
 type answer struct {
