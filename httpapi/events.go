@@ -68,7 +68,7 @@ func (s *Server) submit(c *call, e eventBody, to audience, ack millrace.AckLevel
 	}
 	receipt, err := s.deps.Submitter.Submit(c.ctx, millrace.Submission{
 		ProjectID: c.project, Type: e.EventType, Audience: a, Headers: e.CustomHeaders, IdempotencyKey: e.IdempotencyKey,
-		TraceParent: traceParent(c.r.Header), Payload: e.Data, Ack: ack,
+		TraceParent: millrace.TraceParent(c.r.Header.Get("Traceparent")), Payload: e.Data, Ack: ack,
 	})
 	switch {
 	case err != nil:
@@ -142,15 +142,6 @@ func checkLine(field, text string, most int) error {
 		return millrace.Invalid(field, "must be at most %d bytes of text without control characters", most)
 	}
 	return nil
-}
-
-// traceParent takes a W3C trace context of version 00 over.
-func traceParent(h http.Header) string {
-	v := h.Get("Traceparent")
-	if len(v) != 55 || v[2] != '-' || v[35] != '-' || v[52] != '-' {
-		return ""
-	}
-	return v
 }
 
 // preferredAck reads the level asked for from Prefer (RFC 7240). Other

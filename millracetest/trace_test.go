@@ -42,12 +42,9 @@ func TestATraceGoesOnFromTheClientThroughEveryStageToTheEndpoint(t *testing.T) {
 	t.Cleanup(server.Close)
 	gw := New(t, Set("tracing.endpoint="+server.URL+"/v1/traces"))
 	r := gw.Receiver()
-	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-	if _, err := gw.Try("/events", Event("order.paid"), "traceparent", "00-"+trace+"-00f067aa0ba902b7-01"); err != nil {
-		t.Fatal(err)
-	}
+	gw.traced()
 	got := r.Want(Attempts(1))[0].Header.Get("traceparent")
-	if !strings.Contains(got, trace) || strings.Contains(got, "00f067aa0ba902b7") {
+	if got[:36] != clientsTrace[:36] || got == clientsTrace {
 		t.Errorf("the endpoint got traceparent %q; want the client's trace with a span of ours", got)
 	}
 	eventually(t, "every stage reports its span", func() error {
@@ -55,15 +52,82 @@ func TestATraceGoesOnFromTheClientThroughEveryStageToTheEndpoint(t *testing.T) {
 	})
 }
 
-func TestWithoutACollectorTheClientsTraceReachesTheEndpointAsItIs(t *testing.T) {
+// clientsTrace is a trace that a client is in.
+const clientsTrace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+// SameTrace wants the client's trace on each request.
+func SameTrace() Expectation {
+	return func(got []Request) error {
+		for i, q := range got {
+			if trace := q.Header.Get("traceparent"); trace != clientsTrace {
+				return fmt.Errorf("request %d bears the trace %q, want %q", i+1, trace, clientsTrace)
+			}
+		}
+		return nil
+	}
+}
+
+// traced hands an event in by a client with a trace, and with these further
+// headers.
+func (g *Gateway) traced(header ...string) Sent {
+	g.t.Helper()
+	sent, err := g.Try("/events", Event("order.paid"), append(header, "traceparent", clientsTrace)...)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return sent
+}
+
+func TestEachTryBearsTheClientsTrace(t *testing.T) {
+	t.Parallel()
+	for _, ack := range []string{"queued", "persisted"} {
+		t.Run(ack, func(t *testing.T) {
+			gw := New(t)
+			r := gw.Receiver(Replies(500, 500, 200), Tries(5))
+			gw.traced("Prefer", "ack="+ack)
+			r.Want(Attempts(3), SameTrace())
+		})
+	}
+}
+
+func TestWhatIsSentOnceMoreBearsTheClientsTrace(t *testing.T) {
 	t.Parallel()
 	gw := New(t)
 	r := gw.Receiver()
-	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	if _, err := gw.Try("/events", Event("order.paid"), "traceparent", parent); err != nil {
+	sent := gw.traced()
+	r.Want(Attempts(1), SameTrace())
+	gw.Must(http.MethodPut, "/eventdeliveries/"+gw.deliveries("delivered", 1)[0].UID+"/resend", nil, nil)
+	r.Want(Attempts(2), SameTrace())
+	gw.Must(http.MethodPut, "/events/"+sent.UID+"/replay", nil, nil)
+	r.Want(Attempts(3), SameTrace())
+	toggle(gw, r)
+	gw.traced()
+	gw.deliveries("held", 1)
+	toggle(gw, r)
+	r.Want(Attempts(4), SameTrace())
+}
+
+func TestWhatRedisLostBearsTheClientsTrace(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r := gw.Receiver()
+	gw.Agent.Stop()
+	gw.traced("Prefer", "ack=persisted")
+	gw.Redis.FlushAll()
+	gw.Agent.Start()
+	r.Want(Attempts(1), SameTrace())
+}
+
+func TestWhatIsNoTraceIsNotSentOn(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r := gw.Receiver(Replies(500, 200), Tries(2))
+	if _, err := gw.Try("/events", Event("order.paid"), "traceparent", "00-garbage"+strings.Repeat("-", 45)); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.Want(Attempts(1))[0].Header.Get("traceparent"); got != parent {
-		t.Errorf("the endpoint got traceparent %q, want %q", got, parent)
+	for _, q := range r.Want(Attempts(2)) {
+		if trace := q.Header.Get("traceparent"); trace != "" {
+			t.Errorf("the endpoint got traceparent %q", trace)
+		}
 	}
 }

@@ -135,7 +135,7 @@ const handBack = `
 	)
 	SELECT t.id, t.project_id, t.event_id, t.endpoint_id, t.subscription_id, t.replay_id, t.event_type, t.turn, t.attempts,
 		t.was = 'held' AS released, t.next_attempt_at, e.headers, coalesce(e.idempotency_key, '') AS idempotency_key,
-		CASE WHEN octet_length(e.payload) <= $7 THEN e.payload END AS payload
+		e.traceparent, CASE WHEN octet_length(e.payload) <= $7 THEN e.payload END AS payload
 	FROM turned t LEFT JOIN events e ON e.id = t.event_id`
 
 // turnedRow is a delivery that was handed back.
@@ -153,6 +153,7 @@ type turnedRow struct {
 	DueAt          sql.NullTime     `db:"next_attempt_at"`
 	Headers        sql.Null[[]byte] `db:"headers"`
 	IdempotencyKey string           `db:"idempotency_key"`
+	TraceParent    sql.Null[string] `db:"traceparent"`
 	Payload        []byte           `db:"payload"`
 }
 
@@ -189,7 +190,7 @@ func (r turnedRow) delivery() (millrace.Delivery, error) {
 	return millrace.Delivery{
 		ID: r.ID, ProjectID: r.ProjectID, EventID: r.EventID, EndpointID: r.EndpointID, SubscriptionID: r.SubscriptionID.V, ReplayID: r.ReplayID,
 		Turn: r.Turn, Attempts: r.Attempts, Released: r.Released, DueAt: r.DueAt.Time.UTC(), EventType: r.EventType, Headers: headers, IdempotencyKey: r.IdempotencyKey,
-		Payload: r.Payload, ByReference: r.Payload == nil,
+		TraceParent: r.TraceParent.V, Payload: r.Payload, ByReference: r.Payload == nil,
 	}, err
 }
 

@@ -21,13 +21,14 @@ type eventRecordRow struct {
 	Headers        sql.Null[[]byte] `db:"headers"`
 	IdempotencyKey string           `db:"idempotency_key"`
 	Payload        []byte           `db:"payload"`
+	TraceParent    sql.Null[string] `db:"traceparent"`
 	StoredAt       time.Time        `db:"stored_at"`
 	ConfigVersion  int64            `db:"config_version"`
 	DuplicateOf    uuidOrNull       `db:"duplicate_of"`
 }
 
 const eventColumns = `e.id, e.project_id, e.source_id, e.type, e.endpoint_id, e.owner_id, e.headers, e.idempotency_key,
-	e.payload, e.stored_at, e.config_version, e.duplicate_of`
+	e.payload, e.traceparent, e.stored_at, e.config_version, e.duplicate_of`
 
 func (r eventRecordRow) event() (millrace.StoredEvent, error) {
 	headers, err := readHeaders(r.Headers.V)
@@ -35,7 +36,7 @@ func (r eventRecordRow) event() (millrace.StoredEvent, error) {
 		Event: millrace.Event{
 			ID: r.ID, ProjectID: r.ProjectID, SourceID: r.SourceID.V, Type: r.Type,
 			Audience: millrace.Audience{EndpointID: r.EndpointID.V, OwnerID: r.OwnerID},
-			Headers:  headers, IdempotencyKey: r.IdempotencyKey, Payload: r.Payload,
+			Headers:  headers, IdempotencyKey: r.IdempotencyKey, TraceParent: r.TraceParent.V, Payload: r.Payload,
 		},
 		ConfigVersion: r.ConfigVersion, StoredAt: r.StoredAt.UTC(), DuplicateOf: r.DuplicateOf.V,
 	}, err

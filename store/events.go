@@ -84,10 +84,10 @@ func (s *Store) writeEvents(ctx context.Context, calls []*eventCall) error {
 func (s *Store) insertEvents(ctx context.Context, calls []*eventCall) (left []*eventCall, err error) {
 	rows := rowsOf(calls)
 	inserted, err := s.writes.QueryContext(ctx, `
-		INSERT INTO events (id, project_id, source_id, type, endpoint_id, owner_id, headers, idempotency_key, payload, duplicate_of, config_version)
-		SELECT x.id, x.project_id, x.source_id, x.type, x.endpoint_id, x.owner_id, x.headers, x.key, x.payload, x.duplicate_of, p.config_version
-		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::json[], $8::text[], $9::bytea[], $10::uuid[])
-			AS x(id, project_id, source_id, type, endpoint_id, owner_id, headers, key, payload, duplicate_of)
+		INSERT INTO events (id, project_id, source_id, type, endpoint_id, owner_id, headers, idempotency_key, payload, traceparent, duplicate_of, config_version)
+		SELECT x.id, x.project_id, x.source_id, x.type, x.endpoint_id, x.owner_id, x.headers, x.key, x.payload, x.traceparent, x.duplicate_of, p.config_version
+		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::json[], $8::text[], $9::bytea[], $10::text[], $11::uuid[])
+			AS x(id, project_id, source_id, type, endpoint_id, owner_id, headers, key, payload, traceparent, duplicate_of)
 		JOIN projects p ON p.id = x.project_id AND p.deleted_at IS NULL
 		ON CONFLICT (id) DO NOTHING
 		RETURNING id, config_version, stored_at`,
@@ -117,7 +117,7 @@ func (s *Store) insertEvents(ctx context.Context, calls []*eventCall) (left []*e
 
 // eventParameters are the columns of events that every append of them begins
 // with, in the order of their statements: id, project, source, type, endpoint,
-// owner, headers, key, payload.
+// owner, headers, key, payload, traceparent.
 func eventParameters(rows []eventRow) []any {
 	return []any{
 		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putID(b, r.ID) }),
@@ -129,6 +129,7 @@ func eventParameters(rows []eventRow) []any {
 		column(rows, oidJSON, func(b []byte, r eventRow) []byte { return putBytes(b, r.headers) }),
 		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.IdempotencyKey) }),
 		column(rows, oidBytea, func(b []byte, r eventRow) []byte { return putBytes(b, r.Payload) }),
+		column(rows, oidText, func(b []byte, r eventRow) []byte { return putSomeText(b, r.TraceParent) }),
 	}
 }
 

@@ -34,6 +34,22 @@ func TestAnEventIsStoredAsItCame(t *testing.T) {
 	}
 }
 
+func TestAnEventWithoutATraceHasNoneInTheLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, key := range []string{"", "key"} {
+		e := w.event()
+		e.IdempotencyKey, e.TraceParent = key, ""
+		must[millrace.StoredEvent](t)(w.AppendEvent(t.Context(), e, false))
+		if read := must[millrace.EventRecord](t)(w.Event(t.Context(), w.project, e.ID)); read.TraceParent != "" {
+			t.Errorf("with key %q its trace reads %q", key, read.TraceParent)
+		}
+	}
+	if n := w.count(`SELECT count(*) FROM events WHERE traceparent IS NULL`); n != 2 {
+		t.Errorf("%d events have no trace in the log, want 2", n)
+	}
+}
+
 func TestAnIdMetAgainIsTheSameEvent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -98,7 +98,8 @@ func wantCode(t testing.TB, err error, code millrace.Code) {
 
 func (w *world) event() millrace.Event {
 	return millrace.Event{
-		ID: nextEventID(), ProjectID: w.project, Type: "order.paid", Headers: map[string]string{"X-Tenant": "a"}, Payload: []byte(`{"n": 1}`),
+		ID: nextEventID(), ProjectID: w.project, Type: "order.paid", Headers: map[string]string{"X-Tenant": "a"},
+		TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Payload: []byte(`{"n": 1}`),
 	}
 }
 

@@ -82,19 +82,19 @@ func (s *Store) insertKeyed(ctx context.Context, calls []*eventCall) (map[millra
 	inserted, err := s.writes.QueryContext(ctx, `
 		WITH x AS (
 			SELECT x.*, p.config_version
-			FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::json[], $8::text[], $9::bytea[], $10::bytea[])
-				AS x(id, project_id, source_id, type, endpoint_id, owner_id, headers, key, payload, hash)
+			FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::json[], $8::text[], $9::bytea[], $10::text[], $11::bytea[])
+				AS x(id, project_id, source_id, type, endpoint_id, owner_id, headers, key, payload, traceparent, hash)
 			JOIN projects p ON p.id = x.project_id AND p.deleted_at IS NULL
 		), taken AS (
 			INSERT INTO idempotency_keys AS k (project_id, key, event_id, body_hash, expires_at)
-			SELECT project_id, key, id, hash, now() + $11::bigint * interval '1 microsecond' FROM x
+			SELECT project_id, key, id, hash, now() + $12::bigint * interval '1 microsecond' FROM x
 			ON CONFLICT (project_id, key) DO UPDATE
 				SET event_id = excluded.event_id, body_hash = excluded.body_hash, expires_at = excluded.expires_at
 				WHERE k.expires_at <= now()
 			RETURNING k.event_id
 		)
-		INSERT INTO events (id, project_id, source_id, type, endpoint_id, owner_id, headers, idempotency_key, payload, config_version)
-		SELECT x.id, x.project_id, x.source_id, x.type, x.endpoint_id, x.owner_id, x.headers, x.key, x.payload, x.config_version
+		INSERT INTO events (id, project_id, source_id, type, endpoint_id, owner_id, headers, idempotency_key, payload, traceparent, config_version)
+		SELECT x.id, x.project_id, x.source_id, x.type, x.endpoint_id, x.owner_id, x.headers, x.key, x.payload, x.traceparent, x.config_version
 		FROM x WHERE (x.id IN (SELECT event_id FROM taken)) IS TRUE -- no join, see insertFanOut
 		ON CONFLICT (id) DO NOTHING
 		RETURNING id, config_version, stored_at`,

@@ -45,7 +45,7 @@ func TestFanOutAnswersWhatIsToBePublished(t *testing.T) {
 		want := millrace.Delivery{
 			ID: millrace.DeliveryID(e.ID, sources[i], millrace.ID{}), ProjectID: w.project, EventID: e.ID,
 			EndpointID: f.Targets[i].EndpointID, SubscriptionID: f.Targets[i].SubscriptionID, Turn: 1,
-			EventType: e.Type, Headers: e.Headers, IdempotencyKey: "key", Payload: e.Payload,
+			EventType: e.Type, Headers: e.Headers, IdempotencyKey: "key", TraceParent: e.TraceParent, Payload: e.Payload,
 		}
 		if !reflect.DeepEqual(d, want) {
 			t.Errorf("made\n%+v, want\n%+v", d, want)
