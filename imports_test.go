@@ -24,6 +24,7 @@ var ours = map[string][]string{
 	"":                 {},
 	"app":              {"*"},
 	"bench":            {"*"},
+	"brokertest":       {},
 	"cmd":              {"", "app", "bench"},
 	"egress":           {},
 	"examples":         {},
