@@ -54,8 +54,7 @@ func (l *Live) Start(s Stage) (stop func(), err error) {
 	l.started++
 	// The router keeps a name's middleware for ever, and panics at one it knows.
 	name := fmt.Sprintf("%s-%d", s.Name, l.started)
-	out := &outlet{stage: s, next: l.transport.Publisher, pressure: l.transport.Pressure, left: l.around.Metrics.LeftToSweep(s.Name), logger: l.around.Logger, closing: l.closing}
-	h := l.router.AddHandler(name, "", s.Source, s.Writes, out, l.around.wrap(s))
+	h := l.router.AddHandler(name, "", s.Source, s.Writes, newOutlet(l.closing, s, l.transport, l.around), l.around.wrap(s))
 	if err := l.router.RunHandlers(context.Background()); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}

@@ -24,6 +24,12 @@ type outlet struct {
 	closing  context.Context
 }
 
+func newOutlet(closing context.Context, s Stage, t Transport, a Around) *outlet {
+	return &outlet{
+		stage: s, next: t.Publisher, pressure: t.Pressure, shares: t.Shares, left: a.Metrics.LeftToSweep(s.Name), logger: a.Logger, closing: closing,
+	}
+}
+
 // Publish sends the messages to the stage's topic, or to the one of the two
 // that each was encoded for, by the lane that its project's share leaves it.
 func (o *outlet) Publish(topic string, msgs ...*message.Message) error {

@@ -109,10 +109,7 @@ func NewRouter(stages []Stage, t Transport, a Around) (*Router, error) {
 			})
 			continue
 		}
-		out := &outlet{
-			stage: s, next: t.Publisher, pressure: t.Pressure, shares: t.Shares, left: a.Metrics.LeftToSweep(s.Name), logger: a.Logger, closing: closing,
-		}
-		router.AddHandler(s.Name, s.Reads, subscriber, s.Writes, out, a.wrap(s))
+		router.AddHandler(s.Name, s.Reads, subscriber, s.Writes, newOutlet(closing, s, t, a), a.wrap(s))
 	}
 	return r, nil
 }
