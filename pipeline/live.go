@@ -55,7 +55,7 @@ func (l *Live) Start(s Stage) (stop func(), err error) {
 	// The router keeps a name's middleware for ever, and panics at one it knows.
 	name := fmt.Sprintf("%s-%d", s.Name, l.started)
 	h := l.router.AddHandler(name, "", s.Source, s.Writes, newOutlet(l.closing, s, l.transport, l.around), l.around.wrap(s))
-	if err := l.router.RunHandlers(context.Background()); err != nil {
+	if err := l.router.RunHandlers(l.closing); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return sync.OnceFunc(func() {
