@@ -32,6 +32,8 @@ type target struct {
 	name string     // empty for a literal address
 	addr netip.Addr // the literal address
 	port uint16
+	// broker is set for an endpoint that is a broker: its ports are allowed.
+	broker bool
 }
 
 // NewPolicy returns the policy that the configuration describes. The machine's own addresses are read once now; the proxy reads them
@@ -81,10 +83,14 @@ func (p *Policy) decideTarget(t target) Decision {
 			return d
 		}
 	}
-	if !p.ports[t.port] && !p.isLoopbackTarget(t) {
+	if !p.allowsPort(t) && !p.isLoopbackTarget(t) {
 		return Decision{Reason: PortNotAllowed, Rule: fmt.Sprintf("port %d is not in egress.ports", t.port)}
 	}
 	return Decision{Allow: true, Reason: Allowed}
+}
+
+func (p *Policy) allowsPort(t target) bool {
+	return p.ports[t.port] || t.broker && p.brokerPorts[t.port]
 }
 
 func (p *Policy) decideName(t target) Decision {
@@ -110,7 +116,7 @@ func (p *Policy) decideAlias(t target, canonical string) Decision {
 	if canonical == "" || canonical == t.name || matchesHost(p.allowedHosts, t.name) {
 		return Decision{Allow: true, Reason: Allowed}
 	}
-	return p.decideName(target{name: canonical, port: t.port})
+	return p.decideName(target{name: canonical, port: t.port, broker: t.broker})
 }
 
 func (p *Policy) decideAddrs(t target, addrs []netip.Addr) Decision {

@@ -19,6 +19,8 @@ type rules struct {
 	deniedHosts   []string
 	privateNames  []string
 	ports         portSet
+	// brokerPorts are those that only a broker may be called at.
+	brokerPorts portSet
 }
 
 func newRules(cfg Config) (rules, error) {
@@ -28,7 +30,7 @@ func newRules(cfg Config) (rules, error) {
 	r.denied, faults[1] = parsePrefixes("egress.deny_cidrs", cfg.DenyCIDRs)
 	r.allowedHosts, faults[2] = parseHostPatterns("egress.allow_hosts", cfg.AllowHosts)
 	r.deniedHosts, faults[3] = parseHostPatterns("egress.deny_hosts", cfg.DenyHosts)
-	r.ports, faults[4] = parsePorts(cfg.Ports)
+	r.ports, r.brokerPorts, faults[4] = parsePorts(cfg.Ports)
 	return r, errors.Join(faults[:]...)
 }
 
@@ -67,6 +69,9 @@ func wellKnownServices() []uint16 {
 		26257, 26379, 27017, 27018, 27019, 28015, 50070, 61616, // CockroachDB, Sentinel, MongoDB, RethinkDB, HDFS, ActiveMQ
 	}
 }
+
+// brokerServices lists those of the well-known services that an endpoint may be: Kafka and AMQP.
+func brokerServices() []uint16 { return []uint16{5671, 5672, 9092, 9093} }
 
 func parsePrefixes(key string, texts []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
@@ -125,8 +130,9 @@ func matchesHost(patterns []string, host string) bool {
 // portSet has an entry for every port.
 type portSet []bool
 
-func parsePorts(texts []string) (portSet, error) {
-	ports := make(portSet, 1<<16)
+// parsePorts reads which ports may be called, and which of them by brokers alone: a range leaves those out like every well-known service.
+func parsePorts(texts []string) (ports, brokers portSet, err error) {
+	ports, brokers = make(portSet, 1<<16), make(portSet, 1<<16)
 	var faults []error
 	if len(texts) == 0 {
 		faults = append(faults, errors.New("egress.ports: the list is empty, so nothing could be delivered"))
@@ -145,12 +151,15 @@ func parsePorts(texts []string) (portSet, error) {
 			ports[port] = true
 		}
 	}
+	for _, port := range brokerServices() {
+		brokers[port] = ports[port]
+	}
 	for _, port := range wellKnownServices() {
 		if !slices.Contains(single, port) {
 			ports[port] = false
 		}
 	}
-	return ports, errors.Join(faults...)
+	return ports, brokers, errors.Join(faults...)
 }
 
 func parsePortRange(text string) (low, high uint16, err error) {

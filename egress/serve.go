@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// ForHeader says in a CONNECT what the tunnel is for; "broker" opens the ports that brokers listen on. Only a client that authenticated
+// itself is believed.
+const ForHeader = "X-Millrace-Egress-For"
+
 // The headers of the proxy's answers.
 const (
 	ReasonHeader = "X-Millrace-Egress"      // a Reason
@@ -69,7 +73,9 @@ func connectTarget(r *http.Request) (target, *Refusal) {
 	if colon < 0 || r.ContentLength != 0 {
 		return target{}, refuse(BadTarget, "A CONNECT names a host and a port, and has no body.")
 	}
-	return splitTarget(r.RequestURI[:colon], r.RequestURI[colon+1:])
+	t, refusal := splitTarget(r.RequestURI[:colon], r.RequestURI[colon+1:])
+	t.broker = r.Header.Get(ForHeader) == "broker"
+	return t, refusal
 }
 
 func (p *Proxy) logFailure(r *http.Request, t target, fail *failure) Reason {

@@ -35,6 +35,28 @@ func (p *Policy) CheckURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
+// CheckAddress judges the host:port of a broker that a tenant gives for an endpoint, as CheckURL does a URL. It returns the address in the
+// form that will be resolved and dialled, or a *Refusal.
+func (p *Policy) CheckAddress(raw string) (string, error) {
+	colon := strings.LastIndexByte(raw, ':')
+	if colon < 0 || len(raw) > maxURLBytes {
+		return "", refuse(BadTarget, "The address %s names no host and port; write it like broker.example.com:9092.", quote(raw))
+	}
+	t, refusal := splitTarget(raw[:colon], raw[colon+1:])
+	if refusal != nil {
+		return "", refusal
+	}
+	t.broker = true
+	d := p.decideTarget(t)
+	if d.Allow && t.addr.IsValid() {
+		d = p.decideAddrs(t, []netip.Addr{t.addr})
+	}
+	if !d.Allow {
+		return "", explain(d.Reason, t)
+	}
+	return t.urlHost() + ":" + strconv.Itoa(int(t.port)), nil
+}
+
 func parseURL(raw string) (*url.URL, *Refusal) {
 	if len(raw) > maxURLBytes {
 		return nil, refuse(BadTarget, "The URL is longer than %d bytes; give a shorter one.", maxURLBytes)
@@ -116,6 +138,9 @@ func explain(reason Reason, t target) *Refusal {
 	case NameNotPublic:
 		return refuse(reason, "The host %s is not a public name; deliveries go to public hosts only, so give a name that the internet's DNS knows.", quote(t.host()))
 	case PortNotAllowed:
+		if t.broker {
+			return refuse(reason, "The port %d is not allowed for a broker; use its usual port, or one from 1024 up that no other service has.", t.port)
+		}
 		return refuse(reason, "The port %d is not allowed; use 443, 80, or one from 1024 up that no well-known service has.", t.port)
 	case AddressNotPublic:
 		return refuse(reason, "The address %s is not a public one; deliveries go to public hosts only, so give a public name or address.", quote(t.host()))
