@@ -83,35 +83,66 @@ func Group(stage string) string { return "millrace-" + stage }
 // Router runs stages: each is one handler of one Watermill router.
 type Router struct {
 	router      *message.Router
+	ending      context.Context // ended by closing
 	closing     context.CancelFunc
 	subscribers map[string]*streams.Subscriber
 }
 
 // NewRouter wires the stages of one role.
 func NewRouter(stages []Stage, t Transport, a Around) (*Router, error) {
+	r, err := emptyRouter(t, a)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.wire(stages, t, a); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func emptyRouter(t Transport, a Around) (*Router, error) {
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: t.Config.ShutdownTimeout + 5*time.Second}, watermill.NewSlogLogger(quiet(a.Logger)))
 	if err != nil {
 		return nil, fmt.Errorf("make the router: %w", err)
 	}
-	closing, cancel := context.WithCancel(context.Background())
-	r := &Router{router: router, closing: cancel, subscribers: map[string]*streams.Subscriber{}}
+	ending, closing := context.WithCancel(context.Background())
+	return &Router{router: router, ending: ending, closing: closing, subscribers: map[string]*streams.Subscriber{}}, nil
+}
+
+// wire adds the stages. If one cannot be, those before it are closed: nobody
+// will run them.
+func (r *Router) wire(stages []Stage, t Transport, a Around) error {
 	for _, s := range stages {
-		subscriber, err := r.subscriber(s, t, a)
-		if err != nil {
-			cancel()
-			return nil, fmt.Errorf("stage %s: %w", s.Name, err)
+		if err := r.add(s, t, a); err != nil {
+			err = fmt.Errorf("stage %s: %w", s.Name, err)
+			for _, earlier := range r.subscribers {
+				err = errors.Join(err, earlier.Close())
+			}
+			r.closing()
+			return err
 		}
-		if s.Writes == "" {
-			handle := a.wrap(s)
-			router.AddConsumerHandler(s.Name, s.Reads, subscriber, func(msg *message.Message) error {
-				_, err := handle(msg)
-				return err
-			})
-			continue
-		}
-		router.AddHandler(s.Name, s.Reads, subscriber, s.Writes, newOutlet(closing, s, t, a), a.wrap(s))
 	}
-	return r, nil
+	return nil
+}
+
+func (r *Router) add(s Stage, t Transport, a Around) error {
+	subscriber, err := r.subscriber(s, t, a)
+	if err != nil {
+		return err
+	}
+	if s.Writes == "" {
+		handle := a.wrap(s)
+		r.router.AddConsumerHandler(s.Name, s.Reads, subscriber, func(msg *message.Message) error {
+			_, err := handle(msg)
+			return err
+		})
+		return nil
+	}
+	out := &outlet{
+		stage: s, next: t.Publisher, pressure: t.Pressure, shares: t.Shares, left: a.Metrics.LeftToSweep(s.Name), logger: a.Logger, closing: r.ending,
+	}
+	r.router.AddHandler(s.Name, s.Reads, subscriber, s.Writes, out, a.wrap(s))
+	return nil
 }
 
 func (r *Router) subscriber(s Stage, t Transport, a Around) (message.Subscriber, error) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -277,5 +278,24 @@ func TestAStageThatClosesWhileItsStoresAreAwayEndsInTime(t *testing.T) {
 	receive(t, retried, "retry has tried")
 	if err := errors.Join(router.Close(), receive(t, done, "it ends")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhenAStageCannotBeWiredThoseBeforeItAreClosed(t *testing.T) {
+	limits, wrong := DefaultConfig().Fanout.Limits, DefaultConfig().Deliver.Limits
+	wrong.Concurrency = -1
+	fanout := handled[millrace.StoredEvent, millrace.Delivery](nil)
+	deliver := handled[millrace.Delivery, handlers.Nothing](nil)
+	by := transport(t, startRedis(t))
+	r, err := emptyRouter(by, around(&graves{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.wire([]Stage{Between("fanout", limits, Persisted, fanout, Due), Last("deliver", wrong, Due, deliver)}, by, around(&graves{}))
+	if err == nil || !strings.Contains(err.Error(), "stage deliver: ") {
+		t.Errorf("the fault is %v", err)
+	}
+	if _, err := r.subscribers["fanout"].Subscribe(t.Context(), string(Persisted)); !errors.Is(err, streams.ErrClosed) {
+		t.Errorf("the subscriber of the stage before is open: %v", err)
 	}
 }
