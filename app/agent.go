@@ -35,7 +35,9 @@ func startAgent(p *process) (*agent, error) {
 		return nil, err
 	}
 	p.loop(a.leader.run)
+	p.metrics.leader.Store(a.leader)
 	p.loop(func(ctx context.Context) { a.leader.while(ctx, time.Minute, a.keepHouse) })
+	p.loop(func(ctx context.Context) { a.leader.while(ctx, countHeldEvery, a.countHeld) })
 	return a, nil
 }
 
@@ -137,9 +139,26 @@ func (a *agent) keepHouse(ctx context.Context) {
 	if gone.Expired > 0 || len(gone.Dropped) > 0 || gone.Deleted > 0 {
 		a.process.logger.Info("retention", "expired", gone.Expired, "dropped", gone.Dropped, "deleted", gone.Deleted)
 	}
-	err := errors.Join(kept, s.MakePartitions(ctx, a.process.clock.Now(), partitionsAhead), a.expireKeys(ctx), s.FindHeld(ctx))
+	err := errors.Join(kept, s.MakePartitions(ctx, a.process.clock.Now(), partitionsAhead), a.expireKeys(ctx))
 	if err != nil && ctx.Err() == nil {
 		a.process.logger.Warn("the janitor could not finish its round", "error", err)
+	}
+}
+
+// countHeldEvery is how old the figure of held deliveries gets.
+const countHeldEvery = 10 * time.Second
+
+// countHeld counts what is held, and mends what leads to it.
+func (a *agent) countHeld(ctx context.Context) {
+	term, err := a.leader.leading(ctx)
+	if err != nil {
+		return
+	}
+	n, err := a.process.store.FindHeld(ctx)
+	if err == nil {
+		a.process.metrics.held.Store(&heldCount{term: term, deliveries: n})
+	} else if ctx.Err() == nil {
+		a.process.logger.Warn("the held deliveries could not be counted", "error", err)
 	}
 }
 

