@@ -8,10 +8,13 @@ import (
 // Attempt is one try at a delivery, with its outcome.
 type Attempt struct {
 	Outcome Outcome
-	// StatusCode is the answer's status line; zero when none came.
+	// StatusCode is the answer's status line; zero when none came. Brokers
+	// have none.
 	StatusCode int
 	// Error is for people, in one sentence; empty on success.
-	Error  string
+	Error string
+	// URL and Method are what was called. A broker's are its address, without
+	// credentials, and PUBLISH.
 	URL    string
 	Method string
 	// IP is the address the egress dialled, where it said so.
@@ -19,7 +22,8 @@ type Attempt struct {
 	// RequestHeader is what was sent, with secrets redacted.
 	RequestHeader  http.Header
 	ResponseHeader http.Header
-	// Body is the first 64 KiB of the answer.
+	// Body is the first 64 KiB of the answer. A broker's is where the message
+	// went, in JSON.
 	Body      []byte
 	StartedAt time.Time
 	Latency   time.Duration
@@ -34,7 +38,7 @@ type Outcome string
 
 // The closed list of outcomes.
 const (
-	OutcomeSuccess         Outcome = "success"             // a 2xx with complete headers in time
+	OutcomeSuccess         Outcome = "success"             // a 2xx with complete headers in time; a broker's confirmation
 	OutcomeRedirect        Outcome = "redirect"            // 3xx: not followed
 	OutcomeClientError     Outcome = "client_error"        // 4xx but 410 and 429
 	OutcomeGone            Outcome = "gone"                // 410: the endpoint is disabled
@@ -47,7 +51,9 @@ const (
 	OutcomeReset           Outcome = "connection_reset"    // cut before the headers were complete
 	OutcomeBadResponse     Outcome = "bad_response"        // not HTTP, or its header has no end
 	OutcomeBlocked         Outcome = "destination_blocked" // the egress policy forbids the address
-	OutcomeAuthentication  Outcome = "authentication"      // the token for the endpoint could not be had
+	OutcomeMissing         Outcome = "destination_missing" // the broker has no such topic, queue or exchange
+	OutcomeTooLarge        Outcome = "message_too_large"   // for the broker: given up
+	OutcomeAuthentication  Outcome = "authentication"      // a broker refused our credentials, or no token could be had
 	OutcomeUnsendable      Outcome = "unsendable"          // no valid request can be made of it
 	OutcomeEndpointDeleted Outcome = "endpoint_deleted"
 )
@@ -55,8 +61,8 @@ const (
 // Outcomes lists every outcome once, for labels and checks.
 var Outcomes = []Outcome{
 	OutcomeSuccess, OutcomeRedirect, OutcomeClientError, OutcomeGone, OutcomeTooMany, OutcomeServerError, OutcomeTimeout, OutcomeDNS,
-	OutcomeConnect, OutcomeTLS, OutcomeReset, OutcomeBadResponse, OutcomeBlocked, OutcomeAuthentication, OutcomeUnsendable,
-	OutcomeEndpointDeleted,
+	OutcomeConnect, OutcomeTLS, OutcomeReset, OutcomeBadResponse, OutcomeBlocked, OutcomeMissing, OutcomeTooLarge, OutcomeAuthentication,
+	OutcomeUnsendable, OutcomeEndpointDeleted,
 }
 
 // Success tells whether the receiver took the delivery.

@@ -2,6 +2,7 @@ package millrace
 
 import (
 	"crypto/x509"
+	"net/http"
 	"net/mail"
 	"slices"
 	"strings"
@@ -14,9 +15,13 @@ type Endpoint struct {
 	ProjectID   ID
 	Name        string
 	Description string
-	URL         string
-	OwnerID     string
-	Status      EndpointStatus
+	// Kind is what the endpoint is; Sink is which broker, where it is one.
+	Kind SinkKind
+	Sink Sink
+	// URL is where a webhook goes. A broker's is made of its Sink, for people.
+	URL     string
+	OwnerID string
+	Status  EndpointStatus
 	// Method is the HTTP method: POST, PUT or PATCH.
 	Method string
 	// Timeout is the deadline of one attempt; at most 60 s.
@@ -81,6 +86,12 @@ func DefaultEndpoint() Endpoint {
 // WithDefaults fills what must not be empty. Switches keep their value: start
 // from DefaultEndpoint where "not given" and "off" differ.
 func (e Endpoint) WithDefaults() Endpoint {
+	if e.Kind == "" {
+		e.Kind = SinkWebhook
+	}
+	if e.Kind != SinkWebhook {
+		e.URL = e.Sink.Address()
+	}
 	if e.Status == "" {
 		e.Status = EndpointActive
 	}
@@ -107,7 +118,7 @@ func (e Endpoint) Asymmetric() bool { return slices.Contains(e.SignatureSchemes,
 // to say.
 func (e Endpoint) Validate() error {
 	faults := []error{
-		checkText("name", e.Name, 1, 255), checkText("url", e.URL, 1, 2048), checkText("description", e.Description, 0, 4096),
+		checkText("name", e.Name, 1, 255), e.checkAddress(), checkText("description", e.Description, 0, 4096),
 		checkText("owner_id", e.OwnerID, 0, 255), e.checkRequest(), e.checkSigning(), e.checkContacts(),
 	}
 	if e.Authentication != nil {
@@ -118,6 +129,24 @@ func (e Endpoint) Validate() error {
 	}
 	if e.Strategy != nil {
 		faults = append(faults, e.Strategy.Validate())
+	}
+	return JoinFaults(faults...)
+}
+
+// checkAddress judges what the endpoint is, and what a broker cannot be given.
+func (e Endpoint) checkAddress() error {
+	if e.Kind == SinkWebhook {
+		return checkText("url", e.URL, 1, 2048)
+	}
+	faults := []error{e.Sink.check(e.Kind)}
+	if e.Authentication != nil {
+		faults = append(faults, Invalid("authentication", "is for URLs: a broker is given its credentials with its address"))
+	}
+	if e.Method != http.MethodPost {
+		faults = append(faults, Invalid("http_method", "is for URLs"))
+	}
+	if e.ContentType == "application/x-www-form-urlencoded" {
+		faults = append(faults, Invalid("content_type", "must be application/json for a broker: it is given the payload as it is"))
 	}
 	return JoinFaults(faults...)
 }

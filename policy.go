@@ -137,7 +137,7 @@ func (s Strategy) Decide(a Attempt, tries int, now time.Time, spread float64) De
 		return Decision{Status: Delivered}
 	case a.Outcome == OutcomeGone:
 		return Decision{Status: GivenUp, Disable: true}
-	case a.Outcome == OutcomeEndpointDeleted, tries >= s.Tries():
+	case a.Outcome == OutcomeEndpointDeleted, a.Outcome == OutcomeTooLarge, tries >= s.Tries():
 		return Decision{Status: GivenUp}
 	}
 	return Decision{Status: Waiting, At: now.Add(max(s.Delay(tries, spread), a.RetryAfter))}

@@ -103,6 +103,7 @@ func TestDecide(t *testing.T) {
 		{"no answer is a failure", Attempt{Outcome: OutcomeTimeout}, 2, Decision{Status: Waiting, At: noon.Add(10 * time.Second)}},
 		{"the last failure gives up", failed(500), 3, Decision{Status: GivenUp}},
 		{"410 gives up at once and disables", failed(410), 1, Decision{Status: GivenUp, Disable: true}},
+		{"what a broker finds too large gives up at once", Attempt{Outcome: OutcomeTooLarge}, 1, Decision{Status: GivenUp}},
 		{"an endpoint that is gone gives up at once", Attempt{Outcome: OutcomeEndpointDeleted}, 1, Decision{Status: GivenUp}},
 		{"Retry-After is waited for", later, 1, Decision{Status: Waiting, At: noon.Add(time.Minute)}},
 		{"Retry-After does not shorten the delay", sooner, 1, Decision{Status: Waiting, At: noon.Add(10 * time.Second)}},

@@ -129,7 +129,7 @@ func (s *server) api(stages pipeline.Config) (http.Handler, error) {
 		Projects: p.store, Keys: p.store, Endpoints: p.store, Subscriptions: p.store, Events: p.store, Deliveries: p.store,
 		DeadLetters: p.store, Facts: p.store,
 		Replayer: replayer{p}, Redriver: redriver{p},
-		CheckURL: policy.CheckURL, Ready: p.ready,
+		CheckURL: policy.CheckURL, CheckAddress: policy.CheckAddress, Ready: p.ready,
 		Metrics: promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}), Observe: p.metrics.request, Log: p.logger, Now: p.clock.Now,
 	})
 	if err != nil {

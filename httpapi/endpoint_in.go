@@ -8,27 +8,34 @@ import (
 
 // endpointIn is an endpoint as it is sent.
 type endpointIn struct {
-	URL                member[string]           `json:"url"`
-	Name               member[string]           `json:"name"`
-	TargetURL          member[string]           `json:"target_url"`
-	Title              member[string]           `json:"title"`
-	Description        member[string]           `json:"description"`
-	Secret             sensitive                `json:"secret"`
-	OwnerID            member[string]           `json:"owner_id"`
-	HTTPTimeout        member[seconds]          `json:"http_timeout"`
-	HTTPMethod         member[string]           `json:"http_method"`
-	RateLimit          member[int]              `json:"rate_limit"`
-	RateLimitDuration  member[seconds]          `json:"rate_limit_duration"`
-	ContentType        member[string]           `json:"content_type"`
-	AdvancedSignatures member[bool]             `json:"advanced_signatures"`
-	SignatureSchemes   member[[]string]         `json:"signature_schemes"`
-	IsDisabled         member[bool]             `json:"is_disabled"`
-	SupportEmail       member[string]           `json:"support_email"`
-	SlackWebhookURL    member[string]           `json:"slack_webhook_url"`
-	Authentication     member[authenticationIn] `json:"authentication"`
-	ClientCert         member[clientCertIn]     `json:"mtls_client_cert"`
-	CACert             member[string]           `json:"ca_cert"`
-	Strategy           member[strategyIn]       `json:"strategy"`
+	// Type is what the endpoint is; of what follows, the object of its type is
+	// given, or for a webhook the URL.
+	Type               member[millrace.SinkKind]    `json:"type"`
+	Kafka              overlay[millrace.KafkaSink]  `json:"kafka"`
+	SQS                overlay[millrace.SQSSink]    `json:"sqs"`
+	PubSub             overlay[millrace.PubSubSink] `json:"pubsub"`
+	AMQP               overlay[millrace.AMQPSink]   `json:"amqp"`
+	URL                member[string]               `json:"url"`
+	Name               member[string]               `json:"name"`
+	TargetURL          member[string]               `json:"target_url"`
+	Title              member[string]               `json:"title"`
+	Description        member[string]               `json:"description"`
+	Secret             sensitive                    `json:"secret"`
+	OwnerID            member[string]               `json:"owner_id"`
+	HTTPTimeout        member[seconds]              `json:"http_timeout"`
+	HTTPMethod         member[string]               `json:"http_method"`
+	RateLimit          member[int]                  `json:"rate_limit"`
+	RateLimitDuration  member[seconds]              `json:"rate_limit_duration"`
+	ContentType        member[string]               `json:"content_type"`
+	AdvancedSignatures member[bool]                 `json:"advanced_signatures"`
+	SignatureSchemes   member[[]string]             `json:"signature_schemes"`
+	IsDisabled         member[bool]                 `json:"is_disabled"`
+	SupportEmail       member[string]               `json:"support_email"`
+	SlackWebhookURL    member[string]               `json:"slack_webhook_url"`
+	Authentication     member[authenticationIn]     `json:"authentication"`
+	ClientCert         member[clientCertIn]         `json:"mtls_client_cert"`
+	CACert             member[string]               `json:"ca_cert"`
+	Strategy           member[strategyIn]           `json:"strategy"`
 }
 
 type clientCertIn struct {
@@ -48,7 +55,8 @@ func (in *endpointIn) modernize() {
 
 // into lays what is sent over an endpoint and judges the whole.
 func (in endpointIn) into(e *millrace.Endpoint) error {
-	in.URL.into(&e.URL)
+	shown := e.URL
+	strangers := in.sink(e)
 	in.Name.into(&e.Name)
 	in.Description.into(&e.Description)
 	in.OwnerID.into(&e.OwnerID)
@@ -70,7 +78,21 @@ func (in endpointIn) into(e *millrace.Endpoint) error {
 		e.Secrets = []millrace.Secret{{Value: in.Secret.value}}
 	}
 	in.parts(e)
-	return e.Validate()
+	*e = e.WithDefaults()
+	return millrace.JoinFaults(strangers, in.address(e, shown), e.Validate())
+}
+
+// address takes the URL of a webhook. A broker's is made of what it is given:
+// one that a client only read and sends back is let pass.
+func (in endpointIn) address(e *millrace.Endpoint, shown string) error {
+	if e.Kind == millrace.SinkWebhook {
+		in.URL.into(&e.URL)
+		return nil
+	}
+	if in.URL.given && in.URL.value != shown && in.URL.value != e.URL {
+		return millrace.Invalid("url", "is not for an endpoint of type %s: it is made of the object %s", e.Kind, e.Kind)
+	}
+	return nil
 }
 
 // parts lays over the members that are objects of their own.

@@ -10,6 +10,11 @@ import (
 type endpointOut struct {
 	UID                string                  `json:"uid"`
 	ProjectID          string                  `json:"project_id"`
+	Type               millrace.SinkKind       `json:"type"`
+	Kafka              *kafkaSinkOut           `json:"kafka,omitempty"`
+	SQS                *sqsSinkOut             `json:"sqs,omitempty"`
+	PubSub             *pubSubSinkOut          `json:"pubsub,omitempty"`
+	AMQP               *amqpSinkOut            `json:"amqp,omitempty"`
 	URL                string                  `json:"url"`
 	Name               string                  `json:"name"`
 	Description        string                  `json:"description"`
@@ -87,6 +92,8 @@ func newEndpoint(e millrace.Endpoint, show shown) endpointOut {
 		Authentication: newAuthentication(e.Authentication, show), CACert: e.CACert, Strategy: newStrategy(e.Strategy),
 		CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(),
 	}
+	sink := newSink(e.Sink, show)
+	out.Type, out.Kafka, out.SQS, out.PubSub, out.AMQP = e.Kind, sink.Kafka, sink.SQS, sink.PubSub, sink.AMQP
 	for i, secret := range e.Secrets {
 		value := masked(secret.Value)
 		if show == showAll || show == showNewest && i == len(e.Secrets)-1 {
@@ -115,6 +122,7 @@ type endpointBrief struct {
 	UID       string                  `json:"uid"`
 	ProjectID string                  `json:"project_id"`
 	Name      string                  `json:"name"`
+	Type      millrace.SinkKind       `json:"type"`
 	URL       string                  `json:"url"`
 	OwnerID   string                  `json:"owner_id"`
 	Status    millrace.EndpointStatus `json:"status"`
@@ -132,7 +140,7 @@ func (c *call) newEndpointBrief(e millrace.Endpoint, known bool) any {
 	if !known {
 		return nil
 	}
-	brief := endpointBrief{UID: e.ID.String(), ProjectID: e.ProjectID.String(), Name: e.Name, URL: e.URL, OwnerID: e.OwnerID, Status: e.Status}
+	brief := endpointBrief{UID: e.ID.String(), ProjectID: e.ProjectID.String(), Name: e.Name, Type: e.Kind, URL: e.URL, OwnerID: e.OwnerID, Status: e.Status}
 	if c.legacy() {
 		return legacyEndpointBrief{endpointBrief: brief, TargetURL: e.URL, Title: e.Name}
 	}

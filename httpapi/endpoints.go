@@ -43,7 +43,7 @@ func (s *Server) createEndpoint(c *call) error {
 	}
 	e := millrace.DefaultEndpoint()
 	e.ProjectID = c.project
-	if err := in.into(&e); err != nil {
+	if err := s.lay(in)(&e); err != nil {
 		return err
 	}
 	e, err = s.deps.Endpoints.CreateEndpoint(c.ctx, e)
@@ -63,6 +63,9 @@ func (s *Server) decodeEndpoint(c *call) (endpointIn, error) {
 	if c.legacy() {
 		in.modernize()
 	}
+	if in.Type.given && in.Type.value != millrace.SinkWebhook {
+		return in, nil // what a broker is given is judged when it is whole
+	}
 	return in, millrace.JoinFaults(
 		s.checkURL("url", &in.URL),
 		s.checkURL("authentication.oauth2.url", &in.Authentication.value.OAuth2.value.URL),
@@ -77,13 +80,32 @@ func (s *Server) checkURL(field string, raw *member[string]) error {
 	}
 	u, err := s.deps.CheckURL(raw.value)
 	if err != nil {
-		return &millrace.Error{
-			Code: millrace.CodeInvalid, Message: field + " is refused: " + err.Error(),
-			Fields: []millrace.FieldError{{Field: field, Message: err.Error()}},
-		}
+		return refusedAddress(field, err)
 	}
 	raw.value = u.String()
 	return nil
+}
+
+func refusedAddress(field string, why error) error {
+	return &millrace.Error{
+		Code: millrace.CodeInvalid, Message: field + " is refused: " + why.Error(),
+		Fields: []millrace.FieldError{{Field: field, Message: why.Error()}},
+	}
+}
+
+// lay is the change that lays what was sent over an endpoint. A broker's
+// addresses are judged when it is whole: they are made of several members.
+func (s *Server) lay(in endpointIn) func(*millrace.Endpoint) error {
+	return func(e *millrace.Endpoint) error {
+		if err := in.into(e); err != nil {
+			return err
+		}
+		if err := s.checkSink(&e.Sink); err != nil {
+			return err
+		}
+		*e = e.WithDefaults()
+		return nil
+	}
 }
 
 func (s *Server) listEndpoints(c *call) error {
@@ -163,7 +185,7 @@ func (s *Server) updateEndpoint(c *call) error {
 	if err != nil {
 		return err
 	}
-	e, err := s.deps.Endpoints.UpdateEndpoint(c.ctx, c.project, id, in.into)
+	e, err := s.deps.Endpoints.UpdateEndpoint(c.ctx, c.project, id, s.lay(in))
 	if err != nil {
 		return err
 	}

@@ -331,7 +331,7 @@ func newAPI(t testing.TB, change ...func(*api)) *api {
 	f := a.store
 	a.deps = Deps{
 		Authenticate: a.authenticate, Submitter: a.pipeline, Projects: f, Keys: f, Endpoints: f, Subscriptions: f, Events: f, Deliveries: f,
-		DeadLetters: f, Facts: f, Replayer: f, Redriver: f, CheckURL: checkTestURL, Ready: func(context.Context) error { return f.err },
+		DeadLetters: f, Facts: f, Replayer: f, Redriver: f, CheckURL: checkTestURL, CheckAddress: checkTestAddress, Ready: func(context.Context) error { return f.err },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "millrace_up 1\n") }),
 		Log:     slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: func() time.Time { return testNow },
 	}
@@ -370,6 +370,13 @@ func checkTestURL(raw string) (*url.URL, error) {
 		return nil, errors.New("localhost is never public")
 	}
 	return u, nil
+}
+
+func checkTestAddress(raw string) (string, error) {
+	if strings.HasPrefix(raw, "localhost:") {
+		return "", errors.New("localhost is never public")
+	}
+	return strings.ToLower(raw), nil
 }
 
 // answer is what came back.

@@ -29,11 +29,16 @@ type Deps struct {
 	Deliveries    Deliveries
 	DeadLetters   DeadLetters
 	Facts         Facts
+	Sources       Sources
 
 	Replayer Replayer
 	Redriver Redriver
+	Inbound  Inbound
 	// CheckURL is the egress policy's verdict on an endpoint's URL.
 	CheckURL func(raw string) (*url.URL, error)
+	// CheckAddress is the same on the host:port of a broker; it returns the
+	// form that was judged.
+	CheckAddress func(raw string) (string, error)
 	// Ready tells whether the stores answer.
 	Ready func(ctx context.Context) error
 	// Metrics answers GET /metrics.
@@ -93,6 +98,8 @@ func (s *Server) routes() []route {
 		{"POST", p + "/events/fanout", s.ofIngest(s.fanoutEvent)},
 		{"POST", p + "/events/broadcast", s.ofIngest(s.broadcastEvent)},
 		{"POST", p + "/events/batch", s.ofIngest(s.createEvents)},
+		{"POST", "/ingest/{maskID}", open(s.receiveWebhook)},
+		{"GET", "/ingest/{maskID}", open(s.challengeWebhook)},
 		{"GET", p + "/events", s.ofProject(s.listEvents)},
 		{"GET", p + "/events/{eventID}", s.ofProject(s.showEvent)},
 		{"PUT", p + "/events/{eventID}/replay", s.ofProject(s.replayEvent)},
@@ -122,6 +129,13 @@ func (s *Server) routes() []route {
 		{"GET", p + "/subscriptions/{subscriptionID}", s.ofProject(s.showSubscription)},
 		{"PUT", p + "/subscriptions/{subscriptionID}", s.ofProject(s.updateSubscription)},
 		{"DELETE", p + "/subscriptions/{subscriptionID}", s.ofProject(s.deleteSubscription)},
+
+		{"POST", p + "/sources", s.ofProject(s.createSource)},
+		{"GET", p + "/sources", s.ofProject(s.listSources)},
+		{"GET", p + "/sources/{sourceID}", s.ofProject(s.showSource)},
+		{"PUT", p + "/sources/{sourceID}", s.ofProject(s.updateSource)},
+		{"POST", p + "/sources/{sourceID}", s.ofProject(s.updateSource)}, // as Convoy's Go client does
+		{"DELETE", p + "/sources/{sourceID}", s.ofProject(s.deleteSource)},
 
 		{"GET", p + "/dead-letters", s.ofProject(s.listDeadLetters)},
 		{"GET", p + "/dead-letters/{deadLetterID}", s.ofProject(s.showDeadLetter)},
@@ -169,9 +183,12 @@ func (d Deps) validate() error {
 	needed("Deliveries", d.Deliveries != nil)
 	needed("DeadLetters", d.DeadLetters != nil)
 	needed("Facts", d.Facts != nil)
+	needed("Sources", d.Sources != nil)
 	needed("Replayer", d.Replayer != nil)
 	needed("Redriver", d.Redriver != nil)
+	needed("Inbound", d.Inbound != nil)
 	needed("CheckURL", d.CheckURL != nil)
+	needed("CheckAddress", d.CheckAddress != nil)
 	needed("Ready", d.Ready != nil)
 	needed("Metrics", d.Metrics != nil)
 	needed("Log", d.Log != nil)

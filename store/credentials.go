@@ -15,6 +15,8 @@ type credentialsJSON struct {
 	ClientCert     *clientCertJSON     `json:"client_cert,omitempty"`
 	// A Slack webhook's URL is all that is needed to post to it.
 	SlackWebhookURL string `json:"slack_webhook_url,omitempty"`
+	// SinkSecret proves us to a broker, whatever its kind.
+	SinkSecret string `json:"sink_secret,omitempty"`
 }
 
 type authenticationJSON struct {
@@ -59,10 +61,12 @@ type clientCertJSON struct {
 // sealCredentials seals what an endpoint is authenticated with; nil where
 // there is nothing to seal.
 func (s *Store) sealCredentials(e millrace.Endpoint) ([]byte, error) {
-	if e.Authentication == nil && e.ClientCert == nil && e.SlackWebhookURL == "" {
+	if e.Authentication == nil && e.ClientCert == nil && e.SlackWebhookURL == "" && e.Sink.Secret() == "" {
 		return nil, nil
 	}
-	c := credentialsJSON{Authentication: authenticationToJSON(e.Authentication), SlackWebhookURL: e.SlackWebhookURL}
+	c := credentialsJSON{
+		Authentication: authenticationToJSON(e.Authentication), SlackWebhookURL: e.SlackWebhookURL, SinkSecret: e.Sink.Secret().Reveal(),
+	}
 	if e.ClientCert != nil {
 		c.ClientCert = &clientCertJSON{Cert: e.ClientCert.Cert, Key: e.ClientCert.Key.Reveal()}
 	}
@@ -87,6 +91,7 @@ func (s *Store) openCredentials(sealed []byte, e *millrace.Endpoint) error {
 		return fmt.Errorf("decode the credentials of endpoint %s: %w", e.ID, err)
 	}
 	e.SlackWebhookURL = c.SlackWebhookURL
+	e.Sink = e.Sink.WithSecret(millrace.Sensitive(c.SinkSecret))
 	e.Authentication = c.Authentication.authentication()
 	if c.ClientCert != nil {
 		e.ClientCert = &millrace.ClientCert{Cert: c.ClientCert.Cert, Key: millrace.Sensitive(c.ClientCert.Key)}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -42,6 +43,9 @@ type endpointJSON struct {
 	RateLimit          int           `json:"rate_limit,omitempty"`
 	RateLimitWindow    int64         `json:"rate_limit_window_ms,omitempty"`
 	SupportEmail       string        `json:"support_email,omitempty"`
+	// Kind is empty for a webhook. The sink's secret is with the credentials.
+	Kind millrace.SinkKind `json:"kind,omitempty"`
+	Sink millrace.Sink     `json:"sink,omitzero"`
 }
 
 // endpoints reads the endpoints that a query of selectEndpoints finds, with
@@ -75,6 +79,7 @@ func (s *Store) endpoint(ctx context.Context, q sqlx.QueryerContext, query strin
 
 func (s *Store) endpointToRow(e millrace.Endpoint) (endpointRow, error) {
 	settings, err := json.Marshal(endpointJSON{
+		Kind: kindToJSON(e.Kind), Sink: e.Sink.WithSecret(""),
 		Description: e.Description, Method: e.Method, Timeout: e.Timeout.Milliseconds(), ContentType: e.ContentType,
 		AdvancedSignatures: e.AdvancedSignatures, SignatureSchemes: e.SignatureSchemes, CACert: e.CACert, Strategy: strategyToJSON(e.Strategy),
 		RateLimit: e.RateLimit, RateLimitWindow: e.RateLimitWindow.Milliseconds(), SupportEmail: e.SupportEmail,
@@ -104,5 +109,14 @@ func (s *Store) endpointOf(r endpointRow) (millrace.Endpoint, error) {
 		RateLimit: j.RateLimit, RateLimitWindow: fromMillis(j.RateLimitWindow), SupportEmail: j.SupportEmail,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
 	}
+	e.Kind, e.Sink = cmp.Or(j.Kind, millrace.SinkWebhook), j.Sink
 	return e, s.openCredentials(r.Credentials, &e)
+}
+
+// kindToJSON leaves out what most endpoints are.
+func kindToJSON(k millrace.SinkKind) millrace.SinkKind {
+	if k == millrace.SinkWebhook {
+		return ""
+	}
+	return k
 }
