@@ -42,6 +42,26 @@ func TestAnEndpointThatTakesNothingHoldsAndThenGetsEverything(t *testing.T) {
 	}
 }
 
+func TestWhatWaitsForItsRetryIsHeldWhenItsTimeComesAndItsEndpointIsPaused(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r := gw.Receiver(Replies(500, 200), Endpoint("strategy", map[string]any{"type": "list", "schedule": []int{0, 10}}))
+	sent := gw.Send(Event("order.paid")).UID
+	gw.deliveries("waiting", 1)
+	toggle(gw, r)
+	if held := gw.deliveries("held", 1)[0]; held.HeldFor != "paused" || held.Metadata.NumTrials != 1 {
+		t.Errorf("it is held for %q after %d tries", held.HeldFor, held.Metadata.NumTrials)
+	}
+	if came := r.Got(); len(came) != 1 {
+		t.Errorf("%d requests came to an endpoint that was paused after the first", len(came))
+	}
+	activate(gw, r)
+	r.Want(Events(sent), Attempts(2), SameID())
+	if d := gw.deliveries("delivered", 1)[0]; d.Metadata.NumTrials != 2 {
+		t.Errorf("delivered, %d tries were charged", d.Metadata.NumTrials)
+	}
+}
+
 func TestTheLeaderAloneSaysHowManyDeliveriesAreHeld(t *testing.T) {
 	t.Parallel()
 	gw := New(t, Apart())
