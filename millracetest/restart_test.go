@@ -2,12 +2,17 @@ package millracetest
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/millrace-dev/millrace/pipeline"
 )
 
 func TestEachRoleRestartsInTheMiddleAndNothingIsLostOrRepeated(t *testing.T) {
@@ -51,6 +56,31 @@ func TestAnAgentThatWasFrozenTakesNothingBack(t *testing.T) {
 	after := gw.Under(Load{Events: 100, Ack: "queued"})
 	r.Want(Came(append(after, ids...)...), Repeats(inFlight))
 	gw.deliveries("delivered", len(before)+len(after))
+}
+
+func TestTwoEntriesOfOneTurnAreOneRequest(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	r := gw.Receiver(Slow(5 * time.Second))
+	sent := gw.Send(Event("order.paid")).UID
+	gw.claimed(1)
+	// A publisher whose reply was lost adds its entry again.
+	gw.Redis.repeat(string(pipeline.Due))
+	r.Want(Events(sent), Attempts(1))
+}
+
+// repeat adds once more what is in a topic.
+func (r *Redis) repeat(topic string) {
+	r.t.Helper()
+	entries, err := r.Client.XRange(context.Background(), prefix+topic, "-", "+").Result()
+	if err != nil || len(entries) == 0 {
+		r.t.Fatalf("%d entries of %s are there to repeat: %v", len(entries), topic, err)
+	}
+	for _, e := range entries {
+		if err := r.Client.XAdd(context.Background(), &redis.XAddArgs{Stream: prefix + topic, Values: e.Values}).Err(); err != nil {
+			r.t.Fatal(err)
+		}
+	}
 }
 
 func TestWhatWaitsAndWhatIsHeldOutlivesRestarts(t *testing.T) {
