@@ -59,15 +59,8 @@ func passedLane(ctx context.Context, client redis.UniversalClient, key, group st
 	if last.before(mark) {
 		return false, ErrReset
 	}
-	info, err := groupInfo(ctx, client, key, group)
-	if err != nil || info == nil {
-		return false, err
-	}
-	low, err := lowWater(ctx, client, key, *info)
-	if groupIsGone(err) {
-		return false, nil
-	}
-	if err != nil {
+	low, known, err := lowWater(ctx, client, key, group)
+	if err != nil || !known {
 		return false, err
 	}
 	if mark.before(low) {

@@ -48,6 +48,23 @@ func TestPassedTellsWhetherAllUpToAMarkIsAcked(t *testing.T) {
 	}
 }
 
+// TestWhatAGroupThatIsMadeAgainHadPendingIsNotPassed makes the group again after each of the commands that it takes to tell.
+func TestWhatAGroupThatIsMadeAgainHadPendingIsNotPassed(t *testing.T) {
+	for nth, done := 1, true; done; nth++ {
+		f := newFixture(t, shared)
+		f.publish(Live, "m", 1)
+		f.read("reader", 1)
+		line, err := Position(t.Context(), f.client, f.prefix, "topic")
+		must(t, err)
+		done = false
+		client := shared.client(t)
+		client.AddHook(&between{nth: nth, do: func() { done = true; f.remake() }})
+		if passed, err := Passed(t.Context(), client, f.prefix, "topic", "group", line); passed || err != nil {
+			t.Errorf("after command %d: passed %v, %v", nth, passed, err)
+		}
+	}
+}
+
 func TestTrimRemovesWhatIsAckedAndNothingElse(t *testing.T) {
 	f := newFixture(t, shared)
 	cfg := f.config()
@@ -116,6 +133,7 @@ func TestMiniredisWillDoForDevelopment(t *testing.T) {
 		ok, err := Passed(t.Context(), f.client, f.prefix, "topic", "group", mark)
 		return err == nil && ok
 	})
+	eventually(t, "all is trimmed", func() bool { return f.length() == 0 })
 	if _, known, err := MemoryUsed(t.Context(), f.client); known || err != nil {
 		t.Errorf("memory is known: %v, %v", known, err)
 	}

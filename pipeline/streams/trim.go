@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
@@ -26,54 +25,83 @@ func (s *subscription) trimAll(ctx context.Context) error {
 	return failed
 }
 
-// trim removes the entries below the low-water mark of the stream's groups. A stream without a group keeps everything: no one has read it.
+// lowWaterScript defines lowWater, the first id that a group still needs: its oldest pending one, or what follows the last delivered. Ids are compared as digits,
+// because numbers would be rounded.
+const lowWaterScript = `
+local function parts(id)
+  local ms, seq = id:match('^(%d+)%-?(%d*)$')
+  return ms, seq == '' and '0' or seq
+end
+local function less(a, b)
+  if #a ~= #b then return #a < #b end
+  return a < b
+end
+local function before(a, b)
+  local ams, aseq = parts(a)
+  local bms, bseq = parts(b)
+  if ams ~= bms then return less(ams, bms) end
+  return less(aseq, bseq)
+end
+local function after(id)
+  local ms, seq = parts(id)
+  if #seq > 15 then return id end -- one entry more is kept, which no clock ever makes
+  return string.format('%s-%.0f', ms, tonumber(seq) + 1)
+end
+local function groups()
+  local all = {}
+  for i, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    all[i] = {}
+    for j = 1, #info, 2 do all[i][info[j]] = info[j + 1] end
+  end
+  return all
+end
+local function lowWater(group)
+  local low = after(group['last-delivered-id'])
+  if group.pending == 0 then return low end
+  local oldest = redis.call('XPENDING', KEYS[1], group.name)[2]
+  return before(oldest, low) and oldest or low
+end
+`
+
+// trimScript removes the entries below the low-water mark of the stream's groups, in one step: between two, a group could be destroyed and made again, and what
+// it had pending would be taken for acked. A stream without a group keeps everything: no one has read it.
+//
+// KEYS[1] stream.
+const trimScript = lowWaterScript + `
+local mark
+for _, group in ipairs(groups()) do
+  local low = lowWater(group)
+  if not mark or before(low, mark) then mark = low end
+end
+return mark and redis.call('XTRIM', KEYS[1], 'MINID', mark) or 0`
+
 func trim(ctx context.Context, client redis.UniversalClient, key string) error {
-	groups, err := client.XInfoGroups(ctx, key).Result()
-	if err != nil {
-		return fmt.Errorf("trim %s: %w", key, err)
-	}
-	var mark entryID
-	for i, group := range groups {
-		low, err := lowWater(ctx, client, key, group)
-		if err != nil {
-			return fmt.Errorf("trim %s: %w", key, err)
-		}
-		if i == 0 || low.before(mark) {
-			mark = low
-		}
-	}
-	if mark == (entryID{}) {
-		return nil
-	}
-	if err := client.XTrimMinID(ctx, key, mark.String()).Err(); err != nil {
+	if err := redis.NewScript(trimScript).Run(ctx, client, []string{key}).Err(); err != nil {
 		return fmt.Errorf("trim %s: %w", key, err)
 	}
 	return nil
 }
 
-// lowWater returns the first id that the group still needs: its oldest pending one, or what follows the last delivered. The info must have been read before: an
-// entry that is delivered in between lies above it, while the other way round it would be neither pending yet nor undelivered any more.
-func lowWater(ctx context.Context, client redis.UniversalClient, key string, info redis.XInfoGroup) (entryID, error) {
-	delivered, err := parseID(info.LastDeliveredID)
+// groupLowWaterScript returns a group's low-water mark, or nil if there is no such group.
+//
+// KEYS[1] stream; ARGV[1] group.
+const groupLowWaterScript = lowWaterScript + `
+for _, group in ipairs(groups()) do
+  if group.name == ARGV[1] then return lowWater(group) end
+end
+return false`
+
+// lowWater returns the first id that the group still needs, and false if there is no such group or stream.
+func lowWater(ctx context.Context, client redis.UniversalClient, key, group string) (low entryID, known bool, err error) {
+	text, err := redis.NewScript(groupLowWaterScript).Run(ctx, client, []string{key}, group).Text()
+	if errors.Is(err, redis.Nil) || isNoKey(err) {
+		return entryID{}, false, nil
+	}
 	if err != nil {
-		return entryID{}, err
+		return entryID{}, false, err
 	}
-	low := delivered.next()
-	pending, err := client.XPending(ctx, key, info.Name).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return entryID{}, err
-	}
-	if pending == nil || pending.Count == 0 {
-		return low, nil
-	}
-	oldest, err := parseID(pending.Lower)
-	if err != nil {
-		return entryID{}, err
-	}
-	if oldest.before(low) {
-		low = oldest
-	}
-	return low, nil
+	low, err = parseID(text)
+	return low, err == nil, err
 }
 
 // entryID is a stream entry id: milliseconds, and a sequence within them.
@@ -102,12 +130,4 @@ func (id entryID) String() string {
 
 func (id entryID) before(other entryID) bool {
 	return id.ms < other.ms || id.ms == other.ms && id.seq < other.seq
-}
-
-// next returns the least id above this one.
-func (id entryID) next() entryID {
-	if id.seq == math.MaxUint64 {
-		return entryID{ms: id.ms + 1}
-	}
-	return entryID{id.ms, id.seq + 1}
 }
