@@ -84,7 +84,9 @@ func (c *call) answerError(e *millrace.Error) {
 			h.Set("Retry-After", retryAfter)
 		}
 	case millrace.CodeUnauthenticated:
-		h.Set("WWW-Authenticate", `Bearer realm="millrace"`)
+		if h.Get("WWW-Authenticate") == "" {
+			h.Set("WWW-Authenticate", `Bearer realm="millrace"`)
+		}
 	}
 	_ = c.write(e.Code.HTTPStatus(), envelope{Message: e.Message, Code: e.Code, Errors: e.Fields})
 }

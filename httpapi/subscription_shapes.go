@@ -85,7 +85,7 @@ type subscriptionOut struct {
 	FilterConfig     filterConfigOut `json:"filter_config"`
 	DeliveryMode     string          `json:"delivery_mode"`
 	EndpointMetadata any             `json:"endpoint_metadata"`
-	SourceMetadata   any             `json:"source_metadata"`
+	SourceMetadata   *sourceBrief    `json:"source_metadata"`
 	CreatedAt        time.Time       `json:"created_at"`
 	UpdatedAt        time.Time       `json:"updated_at"`
 }
@@ -104,7 +104,13 @@ type filterOut struct {
 
 func subscriptionID(sub millrace.Subscription) millrace.ID { return sub.ID }
 
-func (c *call) newSubscription(sub millrace.Subscription, endpoints map[millrace.ID]millrace.Endpoint) subscriptionOut {
+// pointedTo is what subscriptions point to.
+type pointedTo struct {
+	endpoints map[millrace.ID]millrace.Endpoint
+	sources   map[millrace.ID]millrace.Source
+}
+
+func (c *call) newSubscription(sub millrace.Subscription, to pointedTo) subscriptionOut {
 	out := subscriptionOut{
 		UID: sub.ID.String(), ProjectID: sub.ProjectID.String(), Name: sub.Name, Type: "api",
 		EndpointID: sub.EndpointID.String(), SourceID: idOrEmpty(sub.SourceID), DeliveryMode: sub.DeliveryMode,
@@ -114,8 +120,10 @@ func (c *call) newSubscription(sub millrace.Subscription, endpoints map[millrace
 		}},
 		CreatedAt: sub.CreatedAt.UTC(), UpdatedAt: sub.UpdatedAt.UTC(),
 	}
-	e, known := endpoints[sub.EndpointID]
+	e, known := to.endpoints[sub.EndpointID]
 	out.EndpointMetadata = c.newEndpointBrief(e, known)
+	source, known := to.sources[sub.SourceID]
+	out.SourceMetadata = newSourceBrief(source, known)
 	if len(out.FilterConfig.EventTypes) == 0 {
 		out.FilterConfig.EventTypes = []string{"*"}
 	}

@@ -52,15 +52,11 @@ func (s *Server) listSubscriptions(c *call) error {
 	if err != nil {
 		return err
 	}
-	ids := make([]millrace.ID, len(found.Items))
-	for i, sub := range found.Items {
-		ids[i] = sub.EndpointID
-	}
-	endpoints, err := s.endpointsByID(c, ids)
+	to, err := s.pointedTo(c, found.Items...)
 	if err != nil {
 		return err
 	}
-	out := newPage(find.Page, found, subscriptionID, func(sub millrace.Subscription) subscriptionOut { return c.newSubscription(sub, endpoints) })
+	out := newPage(find.Page, found, subscriptionID, func(sub millrace.Subscription) subscriptionOut { return c.newSubscription(sub, to) })
 	return c.respond(http.StatusOK, "Subscriptions fetched successfully", out)
 }
 
@@ -104,9 +100,22 @@ func (s *Server) deleteSubscription(c *call) error {
 }
 
 func (s *Server) respondSubscription(c *call, status int, message string, sub millrace.Subscription) error {
-	endpoints, err := s.endpointsByID(c, []millrace.ID{sub.EndpointID})
+	to, err := s.pointedTo(c, sub)
 	if err != nil {
 		return err
 	}
-	return c.respond(status, message, c.newSubscription(sub, endpoints))
+	return c.respond(status, message, c.newSubscription(sub, to))
+}
+
+// pointedTo reads the endpoints and the sources of subscriptions.
+func (s *Server) pointedTo(c *call, subs ...millrace.Subscription) (to pointedTo, err error) {
+	endpoints, sources := make([]millrace.ID, len(subs)), make([]millrace.ID, len(subs))
+	for i, sub := range subs {
+		endpoints[i], sources[i] = sub.EndpointID, sub.SourceID
+	}
+	if to.endpoints, err = s.endpointsByID(c, endpoints); err != nil {
+		return to, err
+	}
+	to.sources, err = s.sourcesByID(c, sources)
+	return to, err
 }
