@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"encoding/base64"
 	"reflect"
 	"strings"
 	"testing"
@@ -47,6 +48,42 @@ func TestEachWayToAuthenticateIsKept(t *testing.T) {
 	line := strings.Split(key.Reveal(), "\n")[1]
 	if n := w.shown(secretWord) + w.shown(line); n != 0 {
 		t.Errorf("%d rows show a secret", n)
+	}
+}
+
+func TestEachKindOfBrokerIsKept(t *testing.T) {
+	w := newWorld(t)
+	account := base64.StdEncoding.EncodeToString([]byte(`{"type":"service_account","client_email":"e","private_key":"` + secretWord + `"}`))
+	for kind, sink := range map[millrace.SinkKind]millrace.Sink{
+		millrace.SinkKafka: {Kafka: &millrace.KafkaSink{
+			Brokers: []string{"k.example:9092"}, Topic: "t", Key: "a.b",
+			Auth: millrace.KafkaAuth{Type: "scram", Hash: "SHA512", Username: "u", Password: secretWord, TLS: true},
+		}},
+		millrace.SinkSQS: {SQS: &millrace.SQSSink{
+			AccessKeyID: "k", SecretKey: secretWord, Region: "r", Queue: "q.fifo", Endpoint: "https://sqs.example", GroupID: "g", DeduplicationID: "d",
+		}},
+		millrace.SinkPubSub: {PubSub: &millrace.PubSubSink{ProjectID: "p", Topic: "t", ServiceAccount: millrace.Sensitive(account), OrderingKey: "o"}},
+		millrace.SinkAMQP: {AMQP: &millrace.AMQPSink{
+			Schema: "amqp", Host: "h.example", Port: 5672, Auth: millrace.BasicSecret{User: "u", Password: secretWord}, VHost: "v", Exchange: "e", RoutingKey: "k",
+		}},
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			e := w.endpoint(func(e *millrace.Endpoint) { e.Kind, e.Sink, e.URL = kind, sink, "" })
+			got := w.readEndpoint(e.ID)
+			if got.Kind != kind || !reflect.DeepEqual(got.Sink, sink) || got.URL != sink.Address() {
+				t.Errorf("kept as %s %#v at %q", got.Kind, got.Sink, got.URL)
+			}
+			again := must[millrace.Endpoint](t)(w.UpdateEndpoint(t.Context(), w.project, e.ID, func(e *millrace.Endpoint) error { e.Name = "renamed"; return nil }))
+			if !reflect.DeepEqual(again.Sink, sink) || again.URL != sink.Address() {
+				t.Errorf("after another change it is %#v at %q", again.Sink, again.URL)
+			}
+		})
+	}
+	if n := w.shown(secretWord) + w.shown(account); n != 0 {
+		t.Errorf("%d rows show a secret", n)
+	}
+	if w.shown("k.example") == 0 {
+		t.Error("not even its address is there: this test would find nothing")
 	}
 }
 
