@@ -66,6 +66,15 @@ type SubscriptionQuery struct {
 	Page        Page
 }
 
+// SourceQuery filters the list of sources.
+type SourceQuery struct {
+	ProjectID ID
+	Type      SourceType // empty: all
+	Provider  Provider   // empty: all
+	Name      string     // part of the name
+	Page      Page
+}
+
 // EventRecord is an event as the store shows it: with what became of it.
 type EventRecord struct {
 	StoredEvent

@@ -105,6 +105,18 @@ func (l Location) check(field string) error {
 	return checkText(field, string(l), 1, 512)
 }
 
+// Secrets are where the secrets of a source are, by the names that the API has
+// for them, empty ones too: those of the verifier and of the broker that it
+// has.
+func (s Source) Secrets() map[string]*Sensitive {
+	secrets := map[string]*Sensitive{}
+	s.Verifier.secrets(secrets)
+	if s.PubSub != nil {
+		s.PubSub.secrets(secrets)
+	}
+	return secrets
+}
+
 // Inbound tells whether the source is called, at its ingest URL.
 func (s Source) Inbound() bool { return s.Type != SourcePubSub }
 

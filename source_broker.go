@@ -3,6 +3,8 @@ package millrace
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -99,6 +101,46 @@ type BasicSecret struct {
 type AMQPBinding struct {
 	Exchange   string `json:"exchange"`
 	RoutingKey string `json:"routingKey"`
+}
+
+// Origin names what a broker's messages come from: the topic, queue or
+// subscription, and where that is. Another origin's coordinates are other
+// messages. How it is reached (credentials, consumer group, schema) is not
+// part of it. It is empty where there is no broker.
+func (p *PubSub) Origin() string {
+	var parts []any
+	switch {
+	case p == nil:
+		return ""
+	case p.Kafka != nil && p.Kind == BrokerKafka:
+		parts = []any{strings.Join(slices.Sorted(slices.Values(p.Kafka.Brokers)), ","), p.Kafka.Topic}
+	case p.SQS != nil && p.Kind == BrokerSQS:
+		parts = []any{p.SQS.Region, p.SQS.Endpoint, p.SQS.Queue}
+	case p.Google != nil && p.Kind == BrokerGoogle:
+		parts = []any{p.Google.Endpoint, p.Google.ProjectID, p.Google.SubscriptionID}
+	case p.AMQP != nil && p.Kind == BrokerAMQP:
+		parts = []any{p.AMQP.Host, p.AMQP.Port, p.AMQP.VHost, p.AMQP.Queue}
+	}
+	origin := string(p.Kind)
+	for _, part := range parts {
+		origin += fmt.Sprintf(" %q", fmt.Sprint(part))
+	}
+	return origin
+}
+
+func (p *PubSub) secrets(into map[string]*Sensitive) {
+	if p.Kafka != nil && p.Kafka.Auth != nil {
+		into["pub_sub.kafka.auth.password"] = &p.Kafka.Auth.Password
+	}
+	if p.SQS != nil {
+		into["pub_sub.sqs.secret_key"] = &p.SQS.SecretKey
+	}
+	if p.Google != nil {
+		into["pub_sub.google.service_account"] = &p.Google.ServiceAccount
+	}
+	if p.AMQP != nil && p.AMQP.Auth != nil {
+		into["pub_sub.amqp.auth.password"] = &p.AMQP.Auth.Password
+	}
 }
 
 // MaxWorkers bounds the messages that a source has in flight.

@@ -40,6 +40,18 @@ type APIKeyVerifier struct {
 	Value  Sensitive `json:"header_value"`
 }
 
+func (v Verifier) secrets(into map[string]*Sensitive) {
+	if v.HMAC != nil {
+		into["verifier.hmac.secret"] = &v.HMAC.Secret
+	}
+	if v.Basic != nil {
+		into["verifier.basic_auth.password"] = &v.Basic.Password
+	}
+	if v.APIKey != nil {
+		into["verifier.api_key.header_value"] = &v.APIKey.Value
+	}
+}
+
 func (v Verifier) check(p Provider) error {
 	if p != ProviderNone {
 		if v.HMAC == nil || v.HMAC.Secret == "" {

@@ -40,6 +40,36 @@ func (w *world) subscription(endpoint millrace.ID, change ...func(*millrace.Subs
 	return must[millrace.Subscription](w.t)(w.CreateSubscription(w.t.Context(), sub))
 }
 
+// webhook makes a source that is called.
+func (w *world) webhook(change ...func(*millrace.Source)) millrace.Source {
+	w.t.Helper()
+	return w.source(millrace.Source{
+		Name: "hook", Type: millrace.SourceHTTP,
+		Verifier: millrace.Verifier{Type: millrace.VerifyHMAC, HMAC: &millrace.HMACVerifier{Header: "X-Signature", Hash: "SHA256", Encoding: "hex", Secret: secretWord}},
+	}, change...)
+}
+
+// kafka makes a source that reads a topic.
+func (w *world) kafka(change ...func(*millrace.Source)) millrace.Source {
+	w.t.Helper()
+	return w.source(millrace.Source{
+		Name: "topic", Type: millrace.SourcePubSub,
+		PubSub: &millrace.PubSub{Kind: millrace.BrokerKafka, Kafka: &millrace.KafkaSource{
+			Brokers: []string{"kafka-1:9092", "kafka-2:9092"}, GroupID: "millrace", Topic: "orders",
+			Auth: &millrace.KafkaAuth{Type: "plain", Username: "u", Password: secretWord},
+		}},
+	}, change...)
+}
+
+func (w *world) source(s millrace.Source, change ...func(*millrace.Source)) millrace.Source {
+	w.t.Helper()
+	s.ProjectID = w.project
+	for _, c := range change {
+		c(&s)
+	}
+	return must[millrace.Source](w.t)(w.CreateSource(w.t.Context(), s))
+}
+
 // version is the project's config version.
 func (w *world) version() int {
 	w.t.Helper()
@@ -67,6 +97,7 @@ func (w *world) shown(text string) int {
 		`SELECT count(*) FROM api_keys r WHERE position($1 IN r::text) + position($1::bytea IN hash) > 0`,
 		`SELECT count(*) FROM endpoints r WHERE position($1 IN r::text) + coalesce(position($1::bytea IN credentials), 0) > 0`,
 		`SELECT count(*) FROM endpoint_secrets r WHERE position($1 IN r::text) + position($1::bytea IN sealed) > 0`,
+		`SELECT count(*) FROM sources r WHERE position($1 IN r::text) + coalesce(position($1::bytea IN credentials), 0) > 0`,
 		`SELECT count(*) FROM subscriptions r WHERE position($1 IN r::text) > 0`,
 		`SELECT count(*) FROM audit r WHERE position($1 IN r::text) > 0`,
 	} {

@@ -62,6 +62,9 @@ func (s *Store) Claiming() *sqlx.DB { return s.claims }
 // Reading is the pool of the reads' connections.
 func (s *Store) Reading() *sqlx.DB { return s.reads }
 
+// SetMaskClock makes the answers about mask ids age by a clock of the test's.
+func (s *Store) SetMaskClock(now func() time.Time) { s.masks.now = now }
+
 // Poll is a statement that is run again and again, whatever there is to do.
 type Poll struct {
 	Name, SQL string

@@ -138,6 +138,8 @@ func (s *Store) DeleteProject(ctx context.Context, id millrace.ID) error {
 			`DELETE FROM endpoint_secrets WHERE endpoint_id IN (SELECT id FROM endpoints WHERE project_id = $1)`,
 			`UPDATE endpoints SET deleted_at = now(), credentials = NULL WHERE project_id = $1 AND deleted_at IS NULL`,
 			`UPDATE subscriptions SET deleted_at = now() WHERE project_id = $1 AND deleted_at IS NULL`,
+			`DELETE FROM source_states WHERE source_id IN (SELECT id FROM sources WHERE project_id = $1)`,
+			`UPDATE sources SET deleted_at = now(), credentials = NULL WHERE project_id = $1 AND deleted_at IS NULL`,
 		} {
 			if _, err := tx.ExecContext(ctx, statement, id); err != nil {
 				return mapError(err, "delete project")
@@ -148,6 +150,7 @@ func (s *Store) DeleteProject(ctx context.Context, id millrace.ID) error {
 	})
 	if err == nil {
 		s.keys.forget()
+		s.masks.forget()
 	}
 	return err
 }

@@ -94,6 +94,9 @@ func TestADeletedProjectIsGoneWithAllThatIsInIt(t *testing.T) {
 	w := newWorld(t)
 	e := w.endpoint(func(e *millrace.Endpoint) { e.SlackWebhookURL = "https://hooks.example/" + secretWord })
 	sub := w.subscription(e.ID)
+	hook, topic := w.webhook(), w.kafka()
+	must[millrace.Source](t)(w.SourceByMask(t.Context(), hook.MaskID))
+	noError(t, w.ReportSources(t.Context(), "a", []millrace.SourceState{{SourceID: topic.ID, Health: millrace.SourceHealthy}}))
 	clear, _, err := w.CreateAPIKey(t.Context(), millrace.APIKey{ProjectID: w.project, Name: "ci"})
 	noError(t, err)
 	must[millrace.APIKey](t)(w.Authenticate(t.Context(), clear))
@@ -107,14 +110,22 @@ func TestADeletedProjectIsGoneWithAllThatIsInIt(t *testing.T) {
 	wantCode(t, err, millrace.CodeNotFound)
 	_, err = w.Subscription(t.Context(), w.project, sub.ID)
 	wantCode(t, err, millrace.CodeNotFound)
+	_, err = w.Source(t.Context(), w.project, hook.ID)
+	wantCode(t, err, millrace.CodeNotFound)
+	_, err = w.SourceByMask(t.Context(), hook.MaskID)
+	wantCode(t, err, millrace.CodeNotFound)
+	if versions := must[map[millrace.ID]int64](t)(w.SourceVersions(t.Context())); len(versions) != 0 {
+		t.Errorf("its sources are still read: %v", versions)
+	}
 	_, err = w.Authenticate(t.Context(), clear)
 	wantCode(t, err, millrace.CodeUnauthenticated)
 	wantCode(t, w.DeleteProject(t.Context(), w.project), millrace.CodeNotFound)
 	if status := w.record(held).Status; status != millrace.Cancelled {
 		t.Errorf("its held delivery is %s", status)
 	}
-	if n := w.count(`SELECT count(*) FROM endpoint_secrets`) + w.count(`SELECT count(*) FROM endpoints WHERE credentials IS NOT NULL`); n != 0 {
-		t.Errorf("%d secrets are still there", n)
+	if n := w.count(`SELECT count(*) FROM endpoint_secrets`) + w.count(`SELECT count(*) FROM endpoints WHERE credentials IS NOT NULL`) +
+		w.count(`SELECT count(*) FROM sources WHERE credentials IS NOT NULL`) + w.count(`SELECT count(*) FROM source_states`); n != 0 {
+		t.Errorf("%d secrets and states are still there", n)
 	}
 	if versions := must[map[millrace.ID]int64](t)(w.ConfigVersions(t.Context(), []millrace.ID{w.project})); len(versions) != 0 {
 		t.Errorf("it still has a config version: %v", versions)
@@ -126,6 +137,7 @@ func TestEachChangeRaisesTheVersionIsAuditedAndIsBroadcast(t *testing.T) {
 	w := newWorld(t)
 	e, doomed := w.endpoint(), w.endpoint()
 	sub, doomedSub := w.subscription(e.ID), w.subscription(e.ID)
+	source, doomedSource := w.webhook(), w.webhook()
 	_, key, err := w.CreateAPIKey(t.Context(), millrace.APIKey{ProjectID: w.project, Name: "ci"})
 	noError(t, err)
 	var told atomic.Int32
@@ -178,6 +190,17 @@ func TestEachChangeRaisesTheVersionIsAuditedAndIsBroadcast(t *testing.T) {
 			return err
 		}},
 		{"subscription deleted", func(ctx context.Context) error { return w.DeleteSubscription(ctx, w.project, doomedSub.ID) }},
+		{"source created", func(ctx context.Context) error {
+			copied := source
+			copied.ID = millrace.ID{}
+			_, err := w.CreateSource(ctx, copied)
+			return err
+		}},
+		{"source updated", func(ctx context.Context) error {
+			_, err := w.UpdateSource(ctx, w.project, source.ID, func(s *millrace.Source) error { s.Name = "other"; return nil })
+			return err
+		}},
+		{"source deleted", func(ctx context.Context) error { return w.DeleteSource(ctx, w.project, doomedSource.ID) }},
 		{"project deleted", func(ctx context.Context) error { return w.DeleteProject(ctx, w.project) }},
 	} {
 		version, before := w.version(), told.Load()

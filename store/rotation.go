@@ -48,6 +48,13 @@ func sealedColumns() []sealedColumn {
 		put: `
 			UPDATE endpoints e SET credentials = n.sealed FROM unnest($1::uuid[], $2::bytea[]) AS n (id, sealed) WHERE e.id = n.id`,
 		place: func(r sealedRow) string { return credentialsPlace(r.ID, r.Parent) },
+	}, {
+		find: `
+			SELECT id, project_id AS parent, '' AS kind, credentials AS sealed FROM sources
+			WHERE substring(credentials FROM 1 FOR octet_length($1::bytea)) <> $1::bytea ORDER BY id LIMIT $2 FOR UPDATE`,
+		put: `
+			UPDATE sources s SET credentials = n.sealed FROM unnest($1::uuid[], $2::bytea[]) AS n (id, sealed) WHERE s.id = n.id`,
+		place: func(r sealedRow) string { return sourcePlace(r.ID, r.Parent) },
 	}}
 }
 
@@ -119,6 +126,9 @@ func (s *Store) KeysInUse(ctx context.Context) ([]KeyUse, error) {
 			UNION ALL
 			SELECT convert_from(substring(credentials FROM 3 FOR get_byte(credentials, 1)), 'UTF8'), true, NULL
 			FROM endpoints WHERE credentials IS NOT NULL
+			UNION ALL
+			SELECT convert_from(substring(credentials FROM 3 FOR get_byte(credentials, 1)), 'UTF8'), true, NULL
+			FROM sources WHERE credentials IS NOT NULL
 			UNION ALL
 			SELECT ring_key, false, last_used_at
 			FROM api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())

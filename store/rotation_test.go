@@ -20,11 +20,14 @@ func TestRotationSealsAllAnewAndMayBeRunAgain(t *testing.T) {
 		secretive(&e)
 		made = append(made, must[millrace.Endpoint](t)(before.CreateEndpoint(t.Context(), e)))
 	}
+	topic := must[millrace.Source](t)(before.CreateSource(t.Context(), millrace.Source{
+		ProjectID: w.project, Name: "n", Type: millrace.SourcePubSub, PubSub: brokers()["kafka"],
+	}))
 	version := w.version()
 	both := w.openWith(newer, older)
-	// Two secrets, a signing key and the credentials of each.
-	if n := must[int](t)(both.RotateKeys(t.Context())); n != 12 {
-		t.Errorf("%d texts were sealed anew, want 12", n)
+	// Two secrets, a signing key and the credentials of each, and the source's.
+	if n := must[int](t)(both.RotateKeys(t.Context())); n != 13 {
+		t.Errorf("%d texts were sealed anew, want 13", n)
 	}
 	if n := must[int](t)(both.RotateKeys(t.Context())); n != 0 {
 		t.Errorf("%d more texts were sealed anew, want none", n)
@@ -37,6 +40,9 @@ func TestRotationSealsAllAnewAndMayBeRunAgain(t *testing.T) {
 		if got := must[millrace.Endpoint](t)(after.Endpoint(t.Context(), w.project, e.ID)); !reflect.DeepEqual(got, e) {
 			t.Errorf("without the old key it is %#v, was %#v", got, e)
 		}
+	}
+	if got := must[millrace.Source](t)(after.Source(t.Context(), w.project, topic.ID)); !reflect.DeepEqual(got, topic) {
+		t.Errorf("without the old key the source is %#v, was %#v", got, topic)
 	}
 }
 
@@ -112,6 +118,9 @@ func TestTheKeysInUseAreCountedAndMissed(t *testing.T) {
 	e := millrace.Endpoint{ProjectID: w.project, Name: "n", URL: "https://example.com"}
 	secretive(&e)
 	must[millrace.Endpoint](t)(before.CreateEndpoint(t.Context(), e))
+	must[millrace.Source](t)(before.CreateSource(t.Context(), millrace.Source{
+		ProjectID: w.project, Name: "n", Type: millrace.SourcePubSub, PubSub: brokers()["sqs"],
+	}))
 	clear, _, err := before.CreateAPIKey(t.Context(), millrace.APIKey{ProjectID: w.project, Name: "ci"})
 	noError(t, err)
 	_, revoked, err := before.CreateAPIKey(t.Context(), millrace.APIKey{Name: "ci"})
@@ -124,11 +133,11 @@ func TestTheKeysInUseAreCountedAndMissed(t *testing.T) {
 		}
 		return counted
 	}
-	if got, want := uses(), (map[string][2]int{oldID: {4, 1}}); !reflect.DeepEqual(got, want) {
+	if got, want := uses(), (map[string][2]int{oldID: {5, 1}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("in use are %v, want %v", got, want)
 	}
 	must[int](t)(both.RotateKeys(t.Context()))
-	if got, want := uses(), (map[string][2]int{oldID: {0, 1}, newID: {4, 0}}); !reflect.DeepEqual(got, want) {
+	if got, want := uses(), (map[string][2]int{oldID: {0, 1}, newID: {5, 0}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("after the rotation in use are %v, want %v", got, want)
 	}
 	err = w.openWith(newer).CheckKeys(t.Context())

@@ -100,6 +100,7 @@ type Store struct {
 	appends appends
 	ring    *Keyring
 	keys    *keyCache
+	masks   *answerCache[string, millrace.Source]
 
 	// OnChange is told of each project whose configuration was changed, after
 	// the commit; set before the store is used, and quick. May be nil.
@@ -142,7 +143,7 @@ func OpenUnchecked(c Config, ring *Keyring) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, reads.Close(), writes.Close())
 	}
-	s := &Store{config: c, reads: reads, writes: writes, claims: claims, ring: ring, keys: newKeyCache()}
+	s := &Store{config: c, reads: reads, writes: writes, claims: claims, ring: ring, keys: newKeyCache(), masks: newAnswerCache[string, millrace.Source](maskTTL, cachedMasks)}
 	s.appends = s.newAppends()
 	return s, nil
 }

@@ -109,7 +109,7 @@ func (s *Store) UpdateSubscription(ctx context.Context, project, id millrace.ID,
 		if err != nil {
 			return err
 		}
-		if sub.EndpointID != had.EndpointID {
+		if sub.EndpointID != had.EndpointID || sub.SourceID != had.SourceID {
 			if err := mayPoint(ctx, tx, row); err != nil {
 				return err
 			}
@@ -131,23 +131,27 @@ func (s *Store) DeleteSubscription(ctx context.Context, project, id millrace.ID)
 	})
 }
 
-// mayPoint refuses a subscription to an endpoint that is not in its project,
-// and a second one where the project allows only one.
+// mayPoint refuses a subscription to an endpoint or a source that is not in its
+// project, and a second one where the project allows only one.
 func mayPoint(ctx context.Context, tx *sqlx.Tx, row subscriptionRow) error {
 	var found struct {
-		There bool `db:"there"`
-		Taken bool `db:"taken"`
+		There   bool `db:"there"`
+		Sourced bool `db:"sourced"`
+		Taken   bool `db:"taken"`
 	}
 	err := tx.GetContext(ctx, &found, `
 		SELECT EXISTS (SELECT FROM endpoints e WHERE e.project_id = p.id AND e.id = $2 AND e.deleted_at IS NULL) AS there,
+			$4::uuid IS NULL OR EXISTS (SELECT FROM sources s WHERE s.project_id = p.id AND s.id = $4 AND s.deleted_at IS NULL) AS sourced,
 			NOT coalesce((p.config->>'multiple_endpoint_subscriptions')::boolean, true) AND EXISTS (
 				SELECT FROM subscriptions x WHERE x.endpoint_id = $2 AND x.id <> $3 AND x.deleted_at IS NULL) AS taken
-		FROM projects p WHERE p.id = $1`, row.ProjectID, row.EndpointID, row.ID)
+		FROM projects p WHERE p.id = $1`, row.ProjectID, row.EndpointID, row.ID, row.SourceID)
 	switch {
 	case err != nil:
-		return mapError(err, "read the subscription's endpoint")
+		return mapError(err, "read what the subscription points to")
 	case !found.There:
 		return millrace.NotFound("endpoint")
+	case !found.Sourced:
+		return millrace.NotFound("source")
 	case found.Taken:
 		return millrace.Errorf(millrace.CodeConflict,
 			"the endpoint has a subscription already, and multiple_endpoint_subscriptions is off in this project")

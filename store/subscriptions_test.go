@@ -14,12 +14,47 @@ func TestASubscriptionIsKeptAsItWasGiven(t *testing.T) {
 	w := newWorld(t)
 	e := w.endpoint()
 	made := w.subscription(e.ID, func(s *millrace.Subscription) {
-		s.SourceID, s.EventTypes, s.DeliveryMode = newID(), []string{"order.*", `odd "name", with {braces}`}, "at_least_once"
+		s.SourceID, s.EventTypes, s.DeliveryMode = w.webhook().ID, []string{"order.*", `odd "name", with {braces}`}, "at_least_once"
 		s.Filter = millrace.FilterSet{Headers: json.RawMessage(`{"b":1,"a":2}`), Body: json.RawMessage(`{"n":{"$gt":1.50}}`)}
 	})
 	read := must[millrace.Subscription](t)(w.Subscription(t.Context(), w.project, made.ID))
 	if !reflect.DeepEqual(made, read) {
 		t.Errorf("created as\n%+v, read as\n%+v", made, read)
+	}
+}
+
+func TestASubscriptionNamesASourceOfItsProjectAlone(t *testing.T) {
+	w := newWorld(t)
+	e, mine, gone := w.endpoint(), w.webhook(), w.webhook()
+	foreign := w.webhook(func(s *millrace.Source) { s.ProjectID = w.newProject() })
+	noError(t, w.DeleteSource(t.Context(), w.project, gone.ID))
+	sub := w.subscription(e.ID)
+	for name, source := range map[string]millrace.ID{"unknown": newID(), "of another project": foreign.ID, "deleted": gone.ID} {
+		t.Run(name, func(t *testing.T) {
+			_, err := w.CreateSubscription(t.Context(), millrace.Subscription{ProjectID: w.project, EndpointID: e.ID, SourceID: source, Name: "n"})
+			wantCode(t, err, millrace.CodeNotFound)
+			_, err = w.UpdateSubscription(t.Context(), w.project, sub.ID, func(s *millrace.Subscription) error { s.SourceID = source; return nil })
+			wantCode(t, err, millrace.CodeNotFound)
+		})
+	}
+	for _, source := range []millrace.ID{mine.ID, {}} {
+		got, err := w.UpdateSubscription(t.Context(), w.project, sub.ID, func(s *millrace.Subscription) error { s.SourceID = source; return nil })
+		noError(t, err)
+		if read := must[millrace.Subscription](t)(w.Subscription(t.Context(), w.project, sub.ID)); got.SourceID != source || read.SourceID != source {
+			t.Errorf("it names %s, read %s, want %s", got.SourceID, read.SourceID, source)
+		}
+	}
+}
+
+// As the schema had it before there were sources.
+func TestASubscriptionThatNamesNothingThereCanStillBeChanged(t *testing.T) {
+	w := newWorld(t)
+	sub := w.subscription(w.endpoint().ID)
+	w.exec(`ALTER TABLE subscriptions DROP CONSTRAINT subscriptions_source_in_project`)
+	w.exec(`UPDATE subscriptions SET source_id = $1`, newID())
+	w.exec(`ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_source_in_project FOREIGN KEY (project_id, source_id) REFERENCES sources (project_id, id) NOT VALID`)
+	if _, err := w.UpdateSubscription(t.Context(), w.project, sub.ID, func(s *millrace.Subscription) error { s.Name = "other"; return nil }); err != nil {
+		t.Error(err)
 	}
 }
 
