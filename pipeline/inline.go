@@ -98,7 +98,7 @@ func (b TopicBarrier) Mark(ctx context.Context) (func(context.Context) (bool, er
 		return nil, fmt.Errorf("mark %s: %w", b.Topic, err)
 	}
 	return func(ctx context.Context) (bool, error) {
-		passed, err := streams.Passed(ctx, b.Transport.Client, b.Transport.Config.Prefix, b.Topic, Group(b.Stage), mark)
+		passed, err := streams.Passed(ctx, b.Transport.Client, Group(b.Stage), mark)
 		if errors.Is(err, streams.ErrReset) {
 			return false, fmt.Errorf("%s was reset: %w", b.Topic, err)
 		}

@@ -124,5 +124,8 @@ func adapt[In, Out any](read func(*message.Message) (In, error), handle func(con
 // undecodableError is a message that is not of its topic's type.
 type undecodableError struct{ err error }
 
+// Error says what could not be read.
 func (u *undecodableError) Error() string { return u.err.Error() }
+
+// Unwrap answers with the cause.
 func (u *undecodableError) Unwrap() error { return u.err }

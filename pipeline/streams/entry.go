@@ -80,9 +80,14 @@ type dueHeap []*entry
 
 var _ heap.Interface = (*dueHeap)(nil)
 
-func (h dueHeap) Len() int           { return len(h) }
+// Len returns how many entries wait.
+func (h dueHeap) Len() int { return len(h) }
+
+// Less orders by the time that the entries are due.
 func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Swap exchanges two entries.
+func (h dueHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 
 // Push adds an *entry.
 func (h *dueHeap) Push(x any) { *h = append(*h, x.(*entry)) }

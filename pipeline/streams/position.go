@@ -14,7 +14,8 @@ var ErrReset = errors.New("streams: the stream is not what it was")
 
 // Mark is a place in each of a topic's streams.
 type Mark struct {
-	last [laneCount]entryID
+	prefix, topic string
+	last          [laneCount]entryID
 }
 
 // String returns the mark's ids, one for each lane.
@@ -24,7 +25,7 @@ func (m Mark) String() string {
 
 // Position returns the end of the topic's streams: everything that was added is at or below it, what will be added above. A stream that does not exist ends at 0-0.
 func Position(ctx context.Context, client redis.UniversalClient, prefix, topic string) (Mark, error) {
-	var mark Mark
+	mark := Mark{prefix: prefix, topic: topic}
 	for lane := range Lane(laneCount) {
 		last, err := lastID(ctx, client, Key(prefix, topic, lane))
 		if err != nil {
@@ -35,13 +36,13 @@ func Position(ctx context.Context, client redis.UniversalClient, prefix, topic s
 	return mark, nil
 }
 
-// Passed reports whether the group has acked everything up to mark. ErrReset says that the mark is above the end of its stream.
-func Passed(ctx context.Context, client redis.UniversalClient, prefix, topic, group string, mark Mark) (bool, error) {
+// Passed reports whether the group has acked everything of the mark's topic up to it. ErrReset says that it is above the end of its stream.
+func Passed(ctx context.Context, client redis.UniversalClient, group string, mark Mark) (bool, error) {
 	passed := true
 	for lane := range Lane(laneCount) {
-		ok, err := passedLane(ctx, client, Key(prefix, topic, lane), group, mark.last[lane])
+		ok, err := passedLane(ctx, client, Key(mark.prefix, mark.topic, lane), group, mark.last[lane])
 		if err != nil {
-			return false, fmt.Errorf("has %s passed %s: %w", topic, mark, err)
+			return false, fmt.Errorf("has %s passed %s: %w", mark.topic, mark, err)
 		}
 		passed = passed && ok
 	}

@@ -11,7 +11,7 @@ import (
 func TestPassedTellsWhetherAllUpToAMarkIsAcked(t *testing.T) {
 	f := newFixture(t, shared)
 	passed := func(m Mark) bool {
-		ok, err := Passed(t.Context(), f.client, f.prefix, "topic", "group", m)
+		ok, err := Passed(t.Context(), f.client, "group", m)
 		must(t, err)
 		return ok
 	}
@@ -43,7 +43,7 @@ func TestPassedTellsWhetherAllUpToAMarkIsAcked(t *testing.T) {
 	must(t, f.client.Del(t.Context(), f.key()).Err())
 	f.publish(Live, "young", 1)
 	must(t, f.client.Del(t.Context(), f.key()).Err())
-	if _, err := Passed(t.Context(), f.client, f.prefix, "topic", "group", line); !errors.Is(err, ErrReset) {
+	if _, err := Passed(t.Context(), f.client, "group", line); !errors.Is(err, ErrReset) {
 		t.Errorf("a stream that was lost since the mark: %v, want ErrReset", err)
 	}
 }
@@ -59,7 +59,7 @@ func TestWhatAGroupThatIsMadeAgainHadPendingIsNotPassed(t *testing.T) {
 		done = false
 		client := shared.client(t)
 		client.AddHook(&between{nth: nth, do: func() { done = true; f.remake() }})
-		if passed, err := Passed(t.Context(), client, f.prefix, "topic", "group", line); passed || err != nil {
+		if passed, err := Passed(t.Context(), client, "group", line); passed || err != nil {
 			t.Errorf("after command %d: passed %v, %v", nth, passed, err)
 		}
 	}
@@ -130,7 +130,7 @@ func TestMiniredisWillDoForDevelopment(t *testing.T) {
 	eventually(t, "all is passed", func() bool {
 		mark, err := Position(t.Context(), f.client, f.prefix, "topic")
 		must(t, err)
-		ok, err := Passed(t.Context(), f.client, f.prefix, "topic", "group", mark)
+		ok, err := Passed(t.Context(), f.client, "group", mark)
 		return err == nil && ok
 	})
 	eventually(t, "all is trimmed", func() bool { return f.length() == 0 })
