@@ -138,10 +138,7 @@ func (r *Router) add(s Stage, t Transport, a Around) error {
 		})
 		return nil
 	}
-	out := &outlet{
-		stage: s, next: t.Publisher, pressure: t.Pressure, shares: t.Shares, left: a.Metrics.LeftToSweep(s.Name), logger: a.Logger, closing: r.ending,
-	}
-	r.router.AddHandler(s.Name, s.Reads, subscriber, s.Writes, out, a.wrap(s))
+	r.router.AddHandler(s.Name, s.Reads, subscriber, s.Writes, newOutlet(r.ending, s, t, a), a.wrap(s))
 	return nil
 }
 
