@@ -81,6 +81,26 @@ func TestConvoySDK(t *testing.T) {
 	equal(t, "the attempt", (*attempts)[0].HttpResponseCode, "200 OK")
 	_, err = client.Projects.Find(ctx, a.project.String())
 	ok("find the project", err)
+
+	source, err := client.Sources.Create(ctx, &convoy.CreateSourceRequest{
+		Name: "GitHub", Type: "http", Provider: "github", Verifier: convoy.VerifierConfig{Type: "hmac", HMac: &convoy.HMac{Header: "X-Hub-Signature-256", Hash: "SHA256", Secret: "correct-horse-battery", Encoding: "hex"}},
+	})
+	ok("create a source", err)
+	equal(t, "the source", [4]string{source.Name, source.MaskID, source.Provider, source.Verifier.HMac.Secret}, [4]string{"GitHub", "mask", "github", "correct-horse-battery"})
+	source, err = client.Sources.Find(ctx, source.UID)
+	ok("find a source", err)
+	equal(t, "its secret", source.Verifier.HMac.Secret, "****tery")
+	source, err = client.Sources.Update(ctx, source.UID, &convoy.CreateSourceRequest{Name: "Code", Type: "http", IsDisabled: true})
+	ok("update a source", err)
+	equal(t, "its name", source.Name, "Code")
+	equal(t, "is_disabled", source.IsDisabled, true)
+	sources, err := client.Sources.All(ctx, &convoy.SourceParams{Type: "http"})
+	ok("list sources", err)
+	equal(t, "the sources listed", len(sources.Content), 1)
+	equal(t, "the type asked for", a.store.asked.(millrace.SourceQuery).Type, millrace.SourceHTTP)
+	ok("delete a source", client.Sources.Delete(ctx, source.UID))
+	equal(t, "the sources left", len(a.store.sources), 0)
+
 	ok("delete a subscription", client.Subscriptions.Delete(ctx, sub.UID))
 	ok("delete an endpoint", client.Endpoints.Delete(ctx, endpoint.UID, nil))
 }

@@ -38,6 +38,7 @@ type deliveryOut struct {
 type deliveryMetadataOut struct {
 	Data            json.RawMessage       `json:"data,omitempty"`
 	Raw             string                `json:"raw,omitempty"`
+	DataBase64      []byte                `json:"data_base64,omitempty"`
 	Strategy        millrace.StrategyType `json:"strategy"`
 	NextSendTime    *time.Time            `json:"next_send_time"`
 	NumTrials       int                   `json:"num_trials"`
@@ -87,13 +88,13 @@ func newDelivery(d millrace.DeliveryRecord, strategy millrace.Strategy) delivery
 		HeldFor: d.HeldFor, Turn: d.Turn, Description: describe(d.State), IdempotencyKey: d.IdempotencyKey, Headers: headerLists(d.Headers),
 		LatencySeconds: d.LastLatency.Seconds(), EventMetadata: eventBriefOut{UID: d.EventID.String(), EventType: d.EventType, Name: d.EventType},
 		Metadata: deliveryMetadataOut{
-			Strategy: strategy.Type, NextSendTime: orNull(d.NextAttemptAt), NumTrials: tries, Raw: string(d.Payload),
+			Strategy: strategy.Type, NextSendTime: orNull(d.NextAttemptAt), NumTrials: tries,
 			IntervalSeconds: int64(strategy.Delay(max(tries, 1), 0) / time.Second), RetryLimit: max(strategy.Tries()-1, 0),
 		},
 		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 	}
 	if d.Payload != nil {
-		out.Metadata.Data = asJSON(d.Payload)
+		out.Metadata.Data, out.Metadata.Raw, out.Metadata.DataBase64 = shownPayload(d.Payload)
 	}
 	return out
 }

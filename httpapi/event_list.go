@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	millrace "github.com/millrace-dev/millrace"
 )
@@ -22,7 +23,7 @@ type Replayer interface {
 }
 
 // eventOut is an event as it is shown. Data is the payload as JSON, raw its
-// exact bytes.
+// exact bytes; one that is no text is shown by data_base64 alone.
 type eventOut struct {
 	UID              string                  `json:"uid"`
 	ProjectID        string                  `json:"project_id"`
@@ -32,6 +33,7 @@ type eventOut struct {
 	Headers          map[string][]string     `json:"headers"`
 	Data             json.RawMessage         `json:"data"`
 	Raw              string                  `json:"raw"`
+	DataBase64       []byte                  `json:"data_base64,omitempty"`
 	IdempotencyKey   string                  `json:"idempotency_key"`
 	IsDuplicateEvent bool                    `json:"is_duplicate_event"`
 	DuplicateOf      string                  `json:"duplicate_of,omitempty"`
@@ -100,10 +102,11 @@ func eventID(e millrace.EventRecord) millrace.ID { return e.ID }
 func newEvent(e millrace.EventRecord) eventOut {
 	out := eventOut{
 		UID: e.ID.String(), ProjectID: e.ProjectID.String(), EventType: e.Type, SourceID: idOrEmpty(e.SourceID), Endpoints: e.EndpointIDs,
-		Headers: headerLists(e.Headers), Data: asJSON(e.Payload), Raw: string(e.Payload), IdempotencyKey: e.IdempotencyKey,
+		Headers: headerLists(e.Headers), IdempotencyKey: e.IdempotencyKey,
 		IsDuplicateEvent: e.DuplicateOf != millrace.ID{}, DuplicateOf: idOrEmpty(e.DuplicateOf),
 		Status: "Processing", Deliveries: e.Deliveries, CreatedAt: e.CreatedAt(), UpdatedAt: e.StoredAt.UTC(),
 	}
+	out.Data, out.Raw, out.DataBase64 = shownPayload(e.Payload)
 	if out.Endpoints == nil {
 		out.Endpoints = []millrace.ID{}
 	}
@@ -117,6 +120,15 @@ func newEvent(e millrace.EventRecord) eventOut {
 		out.Status = "Success" // nothing more happens to it
 	}
 	return out
+}
+
+// shownPayload is a payload as JSON and as text; one that is no text, and that
+// JSON cannot hold, as the bytes that it is.
+func shownPayload(payload []byte) (data json.RawMessage, raw string, binary []byte) {
+	if !utf8.Valid(payload) {
+		return json.RawMessage("null"), "", payload
+	}
+	return asJSON(payload), string(payload), nil
 }
 
 // asJSON shows a payload as JSON; what is none is shown as a string.

@@ -325,3 +325,27 @@ func TestReplayEvent(t *testing.T) {
 	equal(t, "a replay has an id of its own", data["replay_id"] != any(id.String()) && data["replay_id"] != "", true)
 	a.call("PUT", "events/"+millrace.NewID(testNow).String()+"/replay", "").refused(millrace.CodeNotFound)
 }
+
+func TestAPayloadThatIsNoTextIsShownByItsBytes(t *testing.T) {
+	for payload, want := range map[string]string{
+		"\x00\xff":          `[null,"","AP8="]`,
+		"{\"a\":\"\xff\"}":  `[null,"","eyJhIjoi/yJ9"]`,
+		"a=1&b=2":           `["a=1&b=2","a=1&b=2",null]`,
+		`{ "n": 1.50 }`:     `[{"n":1.5},"{ \"n\": 1.50 }",null]`,
+		"caf\u00e9 \u2014 ": `["café — ","café — ",null]`,
+	} {
+		a := newAPI(t)
+		d := withDelivery(a)
+		a.store.events[0].Payload, a.store.deliveries[0].Payload = []byte(payload), []byte(payload)
+		event := a.call("GET", "events/"+d.EventID.String(), "").want(200)
+		delivery := a.call("GET", "eventdeliveries/"+d.ID.String(), "").want(200)["metadata"].(map[string]any)
+		if raw, there := delivery["raw"]; !there {
+			delivery["raw"] = ""
+			equal(t, "raw", raw, nil)
+		}
+		for _, shown := range []map[string]any{event, delivery} {
+			text, _ := json.Marshal([]any{shown["data"], shown["raw"], shown["data_base64"]})
+			equal(t, "what is shown", strings.ReplaceAll(string(text), `\u0026`, "&"), want)
+		}
+	}
+}

@@ -33,6 +33,8 @@ type fakeStore struct {
 	keys        []millrace.APIKey
 	endpoints   []millrace.Endpoint
 	subs        []millrace.Subscription
+	sources     []millrace.Source
+	states      map[millrace.ID]millrace.SourceState
 	events      []millrace.EventRecord
 	deliveries  []millrace.DeliveryRecord
 	attempts    []millrace.Fact
@@ -331,7 +333,7 @@ func newAPI(t testing.TB, change ...func(*api)) *api {
 	f := a.store
 	a.deps = Deps{
 		Authenticate: a.authenticate, Submitter: a.pipeline, Projects: f, Keys: f, Endpoints: f, Subscriptions: f, Events: f, Deliveries: f,
-		DeadLetters: f, Facts: f, Replayer: f, Redriver: f, CheckURL: checkTestURL, CheckAddress: checkTestAddress, Ready: func(context.Context) error { return f.err },
+		DeadLetters: f, Facts: f, Sources: f, Replayer: f, Redriver: f, Inbound: &fakeInbound{}, CheckURL: checkTestURL, CheckAddress: checkTestAddress, Ready: func(context.Context) error { return f.err },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "millrace_up 1\n") }),
 		Log:     slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: func() time.Time { return testNow },
 	}

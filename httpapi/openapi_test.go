@@ -119,13 +119,24 @@ func TestOpenAPISchemas(t *testing.T) {
 		"EndpointBrief": endpointBrief{}, "Secret": secretOut{}, "Authentication": authenticationOut{}, "OAuth2": oauth2Out{},
 		"ClientCert": clientCertOut{}, "Strategy": strategyOut{}, "SubscriptionIn": subscriptionIn{}, "Subscription": subscriptionOut{}, "FilterConfig": filterConfigOut{}, "Filter": filterOut{},
 		"FilterTrial": tryFilterIn{}, "DeadLetter": deadLetterOut{}, "KeyIn": keyIn{}, "Key": keyOut{}, "ProjectIn": projectIn{}, "CreatedProject": createdProjectOut{}, "Project": projectOut{},
-		"ProjectConfig": configOut{},
+		"ProjectConfig": configOut{}, "SourceIn": sourceIn{}, "Source": sourceOut{}, "SourceBrief": sourceBrief{}, "Verifier": verifierOut{}, "PubSub": pubSubOut{},
+		"KafkaSource": kafkaOut{}, "SQSSource": sqsOut{}, "GoogleSource": googleOut{}, "AMQPSource": amqpOut{}, "WebhookReceipt": receiptOut{},
 	} {
 		described := slices.Sorted(maps.Keys(schemas[name].Properties))
 		equal(t, "the members of "+name, strings.Join(described, " "), strings.Join(membersOf(reflect.TypeOf(shape)), " "))
 	}
 	equal(t, "the members of an input and an output", strings.Join(membersOf(reflect.TypeFor[strategyIn]()), " "), strings.Join(membersOf(reflect.TypeFor[strategyOut]()), " "))
 	equal(t, "the members of an input and an output", strings.Join(membersOf(reflect.TypeFor[configIn]()), " "), strings.Join(membersOf(reflect.TypeFor[configOut]()), " "))
+	for in, out := range map[reflect.Type]reflect.Type{
+		reflect.TypeFor[verifierIn](): reflect.TypeFor[verifierOut](), reflect.TypeFor[hmacIn](): reflect.TypeFor[hmacOut](),
+		reflect.TypeFor[pubSubIn](): reflect.TypeFor[pubSubOut](), reflect.TypeFor[kafkaIn](): reflect.TypeFor[kafkaOut](),
+		reflect.TypeFor[kafkaAuthIn](): reflect.TypeFor[kafkaAuthOut](), reflect.TypeFor[sqsIn](): reflect.TypeFor[sqsOut](),
+		reflect.TypeFor[googleIn](): reflect.TypeFor[googleOut](), reflect.TypeFor[amqpIn](): reflect.TypeFor[amqpOut](),
+		reflect.TypeFor[amqpAuthIn](): reflect.TypeFor[amqpAuthOut](), reflect.TypeFor[amqpBindingIn](): reflect.TypeFor[millrace.AMQPBinding](),
+		reflect.TypeFor[customResponseIn](): reflect.TypeFor[millrace.CustomResponse](),
+	} {
+		equal(t, "the members of "+in.Name(), strings.Join(membersOf(in), " "), strings.Join(membersOf(out), " "))
+	}
 	equal(t, "the members of an input and an output", strings.Join(membersOf(reflect.TypeFor[authenticationIn]()), " "), strings.Join(membersOf(reflect.TypeFor[authenticationOut]()), " "))
 }
 
@@ -188,7 +199,8 @@ func TestOpenAPIExamples(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ as, path string }{
 		"EventIn": {projectKey, "events"}, "EndpointIn": {projectKey, "endpoints"}, "SubscriptionIn": {projectKey, "subscriptions"},
-		"KeyIn": {projectKey, "keys"}, "ProjectIn": {instanceKey, "/api/v1/projects"}, "FilterTrial": {projectKey, "subscriptions/test_filter"},
+		"SourceIn": {projectKey, "sources"},
+		"KeyIn":    {projectKey, "keys"}, "ProjectIn": {instanceKey, "/api/v1/projects"}, "FilterTrial": {projectKey, "subscriptions/test_filter"},
 	} {
 		a := newAPI(t)
 		a.as = c.as
