@@ -16,10 +16,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2 -checks inherit,-ST1005
 VERIFY  := ^Test(Imports|ExampleConfig|README|Generated|OpenAPI)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test deps lint race bench verify fmt
+.PHONY: help dev build test test-brokers deps lint race bench bench-brokers verify fmt
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dev: build ## Build and run the whole gateway, with its own PostgreSQL and Redis
 	@exec $(BIN) dev $(ARGS)
@@ -29,6 +29,10 @@ build: ## Build bin/millrace
 
 test: deps ## Run all tests, after installing or finding what they need
 	go test -v -count=1 -timeout 10m $(PKG)
+
+test-brokers: ## Run the tests against Apache Kafka, ElasticMQ and RabbitMQ, which it starts and stops
+	@sh .ci/deps brokers
+	go run ./millracetest/brokers go test -v -count=1 -timeout 15m -tags brokers -run 'Real' ./millracetest ./sources ./sinks
 
 deps: ## Install or find PostgreSQL and redis-server, or say what to install
 	@sh .ci/deps
@@ -45,6 +49,10 @@ race: ## Run the tests under the race detector
 bench: ## Run the benchmarks beside the code, briefly
 	@sh .ci/deps
 	go test -run '^$$' -bench . -benchtime 1s -timeout 20m $(PKG)
+
+bench-brokers: ## Measure the intake from Apache Kafka and ElasticMQ, beside HTTP's
+	@sh .ci/deps brokers
+	go run ./millracetest/brokers -only kafka,elasticmq go test -tags brokers -run '^$$' -bench Brokers -benchtime 1x -timeout 15m ./bench
 
 verify: ## Check that generated files, example config, README and imports are in step with the code
 	@out=$$(go test -v -count=1 -timeout 5m -run '$(VERIFY)' ./... 2>&1); code=$$?; echo "$$out" | grep -v -e 'no test files' -e 'no tests to run'; \

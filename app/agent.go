@@ -11,6 +11,7 @@ import (
 	"github.com/millrace-dev/millrace/handlers"
 	"github.com/millrace-dev/millrace/pipeline"
 	"github.com/millrace-dev/millrace/sinks"
+	"github.com/millrace-dev/millrace/sources"
 )
 
 // agent is the role that works through the topics and keeps the log in order.
@@ -19,9 +20,10 @@ type agent struct {
 	webhook *sinks.Webhook
 	leader  *leader
 	// stages is their tuning, as they run now.
-	stages   pipeline.Config
-	flow     *flow
-	endSweep func()
+	stages     pipeline.Config
+	flow       *flow
+	endSweep   func()
+	endSources func() error
 }
 
 func startAgent(p *process) (*agent, error) {
@@ -58,7 +60,45 @@ func (a *agent) start() error {
 	}
 	p.metrics.agentRouter.Store(router)
 	a.endSweep = a.sweep()
-	return nil
+	a.endSources, err = a.readBrokers()
+	return err
+}
+
+// readBrokers runs the sources that read brokers, until they are ended.
+func (a *agent) readBrokers() (end func() error, err error) {
+	p := a.process
+	live, err := pipeline.NewLive(p.transport, p.around)
+	if err != nil {
+		return nil, err
+	}
+	in := &intakes{
+		store: p.store, agent: p.transport.Consumer, logger: p.logger, running: map[millrace.ID]*intakeOf{},
+		open: func(s millrace.Source) (sources.Broker, func(), error) { return a.openSource(live, s) },
+	}
+	p.metrics.intakes.Store(in)
+	ctx, cancel := context.WithCancel(p.life)
+	var watching sync.WaitGroup
+	watching.Go(func() { in.watch(ctx) })
+	return func() error {
+		cancel()
+		watching.Wait()
+		in.end()
+		return live.Close()
+	}, nil
+}
+
+// openSource runs the ingest stage for one source.
+func (a *agent) openSource(live *pipeline.Live, s millrace.Source) (sources.Broker, func(), error) {
+	p := a.process
+	broker, err := sources.NewBroker(sources.BrokerConfig{Source: s, ShutdownTimeout: p.config.Streams.ShutdownTimeout, Logger: p.logger.With("source", s.ID)})
+	if err != nil {
+		return nil, nil, err
+	}
+	messages := sources.Messages{Source: s}
+	from := pipeline.Source[millrace.Submission]{Subscriber: broker, Decode: messages.Submission, DeadLetter: messages.DeadLetter}
+	stages := pipeline.Stages(pipeline.Sources{Submissions: from}, pipeline.Handlers{Ingest: p.ingest(a.stages.Ingest)}, a.stages)
+	stop, err := live.Start(pick(stages, "ingest")[0])
+	return broker, stop, err
 }
 
 func (a *agent) handlers() pipeline.Handlers {
@@ -211,7 +251,7 @@ func (a *agent) reload(c pipeline.Config) error {
 
 func (a *agent) drain() error {
 	a.endSweep()
-	return a.flow.drain()
+	return errors.Join(a.endSources(), a.flow.drain())
 }
 
 // stop drains the stages.

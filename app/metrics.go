@@ -20,6 +20,7 @@ type metrics struct {
 	process     *process
 	pipeline    *pipeline.Metrics
 	agentRouter atomic.Pointer[pipeline.Router]
+	intakes     atomic.Pointer[intakes]
 	leader      atomic.Pointer[leader]
 	held        atomic.Pointer[heldCount]
 
@@ -111,6 +112,8 @@ var (
 	takeoverDesc  = prometheus.NewDesc("millrace_stage_takeovers_total", "Messages taken over from a consumer that died.", []string{"stage"}, nil)
 	flushDesc     = prometheus.NewDesc("millrace_store_flushes_total", "Statements of group commits, by kind of append.", []string{"append"}, nil)
 	rowsDesc      = prometheus.NewDesc("millrace_store_rows_total", "Rows of group commits, by kind of append; by flushes it is the batch size.", []string{"append"}, nil)
+	sourceDesc    = prometheus.NewDesc("millrace_source_healthy", "Whether a source that reads a broker is connected: 1, or 0.", []string{"source", "project", "broker"}, nil)
+	sourceLagDesc = prometheus.NewDesc("millrace_source_lag", "Messages of a source that wait at its broker, where the broker tells.", []string{"source", "project", "broker"}, nil)
 	holdingDesc   = prometheus.NewDesc("millrace_held_endpoints", "Endpoints that hold deliveries.", nil, nil)
 	heldDesc      = prometheus.NewDesc("millrace_held_deliveries", "Deliveries that are held, as of the leader's last count; the leader alone has it.", nil, nil)
 	memoryDesc    = prometheus.NewDesc("millrace_redis_memory_used", "Share of Redis' maxmemory in use; above 1: it does not answer.", nil, nil)
@@ -118,7 +121,7 @@ var (
 
 // Describe names the metrics.
 func (c topicCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, pendingDesc, redeliverDesc, takeoverDesc, flushDesc, rowsDesc, holdingDesc, heldDesc, memoryDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, pendingDesc, redeliverDesc, takeoverDesc, flushDesc, rowsDesc, sourceDesc, sourceLagDesc, holdingDesc, heldDesc, memoryDesc} {
 		to <- d
 	}
 	c.due.Describe(to)
@@ -144,6 +147,7 @@ func (c topicCollector) Collect(to chan<- prometheus.Metric) {
 		count(flushDesc, float64(b.Flushes), b.Kind)
 		count(rowsDesc, float64(b.Rows), b.Kind)
 	}
+	c.sources(gauge)
 	router := c.agentRouter.Load()
 	if router == nil {
 		return
@@ -153,6 +157,27 @@ func (c topicCollector) Collect(to chan<- prometheus.Metric) {
 		count(takeoverDesc, float64(s.Takeovers), stage)
 	}
 	c.backlogs(gauge)
+}
+
+func (c topicCollector) sources(gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+	in := c.intakes.Load()
+	if in == nil {
+		return
+	}
+	for _, s := range in.all() {
+		if s.source.PubSub == nil {
+			continue // it is about to run
+		}
+		labels := []string{s.source.ID.String(), s.source.ProjectID.String(), string(s.source.PubSub.Kind)}
+		up := 0.0
+		if s.state.Health == millrace.SourceHealthy {
+			up = 1
+		}
+		gauge(sourceDesc, up, labels...)
+		if s.state.Lag >= 0 {
+			gauge(sourceLagDesc, float64(s.state.Lag), labels...)
+		}
+	}
 }
 
 func (c topicCollector) backlogs(gauge func(d *prometheus.Desc, v float64, labels ...string)) {

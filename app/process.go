@@ -142,6 +142,13 @@ func (p *process) fanout() *handlers.Fanout {
 	return &handlers.Fanout{Log: p.store, Configs: p.configs, Holding: p.holding, InlineMax: p.config.Postgres.InlinePayloadMax}
 }
 
+// ingest is the ingest stage's handler.
+func (p *process) ingest(c pipeline.IngestConfig) *handlers.Ingest {
+	return &handlers.Ingest{
+		Log: p.store, Configs: p.configs, Queue: p.transport.Pressure, MaxBytes: c.MaxBytes, Ack: c.Ack, Now: p.clock.Now,
+	}
+}
+
 // watch starts the loops that every process with stores has.
 func (p *process) watch() {
 	heard := make(chan millrace.ID, 64)

@@ -15,7 +15,6 @@ import (
 
 	millrace "github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/egress"
-	"github.com/millrace-dev/millrace/handlers"
 	"github.com/millrace-dev/millrace/httpapi"
 	"github.com/millrace-dev/millrace/pipeline"
 	"github.com/millrace-dev/millrace/sources"
@@ -75,11 +74,8 @@ func (s *server) build() error {
 func (s *server) open(stages pipeline.Config) (*intake, error) {
 	p, c := s.process, stages.Ingest
 	source := sources.NewHTTP(sources.HTTPConfig{Concurrency: c.Concurrency, Patience: c.Patience})
-	ingest := &handlers.Ingest{
-		Log: p.store, Configs: p.configs, Queue: p.transport.Pressure, MaxBytes: c.MaxBytes, Ack: c.Ack, Now: p.clock.Now,
-	}
 	from := pipeline.Sources{Submissions: pipeline.Source[millrace.Submission]{Subscriber: source, Decode: sources.Submission, Answers: true}}
-	router, err := pipeline.NewRouter(pick(pipeline.Stages(from, pipeline.Handlers{Ingest: ingest}, stages), "ingest"), p.transport, p.around)
+	router, err := pipeline.NewRouter(pick(pipeline.Stages(from, pipeline.Handlers{Ingest: p.ingest(c)}, stages), "ingest"), p.transport, p.around)
 	if err != nil {
 		return nil, err
 	}
@@ -127,8 +123,8 @@ func (s *server) api(stages pipeline.Config) (http.Handler, error) {
 	api, err := httpapi.New(c, httpapi.Deps{
 		Authenticate: p.store.Authenticate, Submitter: s,
 		Projects: p.store, Keys: p.store, Endpoints: p.store, Subscriptions: p.store, Events: p.store, Deliveries: p.store,
-		DeadLetters: p.store, Facts: p.store,
-		Replayer: replayer{p}, Redriver: redriver{p},
+		DeadLetters: p.store, Facts: p.store, Sources: p.store,
+		Replayer: replayer{p}, Redriver: redriver{p, s}, Inbound: sources.Inbound{Now: p.clock.Now},
 		CheckURL: policy.CheckURL, CheckAddress: policy.CheckAddress, Ready: p.ready,
 		Metrics: promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}), Observe: p.metrics.request, Log: p.logger, Now: p.clock.Now,
 	})
@@ -183,9 +179,12 @@ func (r replayer) Replay(ctx context.Context, project, event millrace.ID) (millr
 	return e, r.inline.FanOut(ctx, e)
 }
 
-// redriver does a dead letter's work again: a delivery is resent, an event
-// passes its stages in line.
-type redriver struct{ *process }
+// redriver does a dead letter's work again: a delivery is resent, a broker's
+// message is submitted, an event passes its stages in line.
+type redriver struct {
+	*process
+	server *server
+}
 
 // Redrive does it once more.
 func (r redriver) Redrive(ctx context.Context, d millrace.DeadLetter) error {
@@ -193,7 +192,31 @@ func (r redriver) Redrive(ctx context.Context, d millrace.DeadLetter) error {
 		_, err := r.store.Resend(ctx, d.ProjectID, d.DeliveryID)
 		return err
 	}
+	if d.Stage == "ingest" {
+		return r.resubmit(ctx, d)
+	}
 	return r.inline.Redrive(ctx, d)
+}
+
+// resubmit reads a broker's message as its source is configured now.
+func (r redriver) resubmit(ctx context.Context, d millrace.DeadLetter) error {
+	id, err := sources.SourceOf(d)
+	if err != nil {
+		return err
+	}
+	source, err := r.store.Source(ctx, d.ProjectID, id)
+	if err != nil {
+		return err
+	}
+	sub, err := sources.Messages{Source: source}.Redriven(d)
+	if err != nil {
+		return millrace.Errorf(millrace.CodeConflict, "dead letter %s still cannot be understood (%v); mend the source's mapping, or discard it", d.ID, err)
+	}
+	receipt, err := r.server.Submit(ctx, sub)
+	if receipt.Refused != nil {
+		return receipt.Refused
+	}
+	return err
 }
 
 // pick takes the stages of one role.
