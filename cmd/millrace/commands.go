@@ -22,6 +22,7 @@ type commands struct {
 	Tail        tail        `cmd:"" group:"use" help:"Show deliveries as they happen."`
 	Replay      replay      `cmd:"" group:"use" help:"Deliver an event once more, to all that match it now."`
 	Endpoint    endpoint    `cmd:"" group:"use" help:"Create and list endpoints."`
+	Source      source      `cmd:"" group:"use" help:"Create, list and show sources: inbound webhooks and brokers."`
 	Key         key         `cmd:"" group:"use" help:"Create, list and revoke API keys."`
 	DeadLetters deadLetters `cmd:"" group:"use" help:"List, show, redrive and discard what could not be processed."`
 

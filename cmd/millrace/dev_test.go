@@ -61,6 +61,7 @@ func TestDev(t *testing.T) {
 	t.Run("a second signal ends a command at once", func(t *testing.T) { impatient(t, s) })
 	t.Run("a line of NDJSON that is refused is named, and the others are sent", func(t *testing.T) { sendLines(t, s) })
 	t.Run("keys and endpoints are made, listed and ended", func(t *testing.T) { keysAndEndpoints(t, s) })
+	t.Run("a source is made, and what is sent to its URL arrives", func(t *testing.T) { sourceAndWebhook(t, s, port) })
 	t.Run("there are no dead letters", func(t *testing.T) {
 		wantIn(t, s.run(t, "dead-letters", "list"), "There are no dead letters.")
 		if got := s.run(t, "dead-letters", "list", "--json"); got != "[]\n" {
@@ -213,4 +214,43 @@ func keysAndEndpoints(t *testing.T, s shell) {
 		"whsec_", "subscribed to  order.*, invoice.sent")
 	wantIn(t, s.run(t, "endpoint", "list", "example.com"), "https://example.com/hook", "active")
 	s.refuse(t, exitFailed, "url is refused", "endpoint", "create", "http://10.0.0.1/hook")
+}
+
+func sourceAndWebhook(t *testing.T, s shell, port string) {
+	var made struct {
+		UID    string `json:"uid"`
+		MaskID string `json:"mask_id"`
+		URL    string `json:"url"`
+	}
+	if err := json.Unmarshal([]byte(s.run(t, "source", "create", "GitHub", "--provider", "github", "--secret", "It's a Secret to Everybody", "--json")), &made); err != nil {
+		t.Fatal(err)
+	}
+	wantIn(t, s.run(t, "source", "show", made.UID), "fed by  github", made.URL, "healthy")
+	wantIn(t, s.run(t, "source", "list", "git"), made.UID, "GitHub", "healthy")
+	l := s.start(t, "listen", "--port", port, "--count", "1")
+	l.await(l.err, "Listening on")
+	r, err := http.NewRequest(http.MethodPost, made.URL, strings.NewReader("Hello, World!"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17")
+	r.Header.Set("X-GitHub-Event", "ping")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Fatalf("the webhook is answered with %s", answer.Status)
+	}
+	wantIn(t, l.wait(exitDone).out.String(), "ping   answered 200\n", "Hello, World!")
+
+	file := filepath.Join(s.dir, "kafka.json")
+	broker := `{"pub_sub": {"type": "kafka", "kafka": {"brokers": ["127.0.0.1:1"], "consumer_group_id": "millrace", "topic_name": "orders"}}}`
+	if err := os.WriteFile(file, []byte(broker), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantIn(t, s.run(t, "source", "create", "Orders", "--from", file), "fed by  kafka")
+	s.refuse(t, exitFailed, "verifier.hmac.secret is required", "source", "create", "Stripe", "--provider", "stripe")
+	s.refuse(t, exitFailed, "no such file", "source", "create", "Nothing", "--from", file+".none")
 }
