@@ -52,14 +52,18 @@ func methodOf(e *millrace.Endpoint) string {
 	return e.Method
 }
 
+func deadlineOf(e *millrace.Endpoint, now time.Time) time.Time {
+	if e.Timeout <= 0 {
+		return now.Add(defaultTimeout)
+	}
+	return now.Add(min(e.Timeout, millrace.MaxTimeout))
+}
+
 // compose makes the request of a delivery. Its errors are what makes a
 // delivery unsendable, in words for people.
 func (w *Webhook) compose(r *millrace.Request, now time.Time) (call, error) {
 	e := &r.Endpoint
-	c := call{method: methodOf(e), deadline: now.Add(min(e.Timeout, millrace.MaxTimeout))}
-	if e.Timeout <= 0 {
-		c.deadline = now.Add(defaultTimeout)
-	}
+	c := call{method: methodOf(e), deadline: deadlineOf(e, now)}
 	var err error
 	if c.url, c.shownURL, err = parseURL(e.URL); err != nil {
 		return c, err

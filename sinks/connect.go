@@ -20,6 +20,7 @@ const (
 	reasonHeader     = "X-Millrace-Egress"
 	peerHeader       = "X-Millrace-Egress-Peer"
 	smokescreenError = "X-Smokescreen-Error"
+	forHeader        = "X-Millrace-Egress-For"
 	maxConnectAnswer = 16 << 10
 )
 
@@ -27,6 +28,8 @@ const (
 // and what happens next is up to the destination.
 type connectCall struct {
 	target string
+	// broker says that the tunnel is for a broker, which has ports of its own.
+	broker bool
 	reach  time.Duration
 	asked  func()
 }
@@ -69,7 +72,7 @@ func (p *proxy) open(ctx context.Context, within time.Duration) (net.Conn, error
 }
 
 func (p *proxy) ask(conn net.Conn, call connectCall) (*tunnel, error) {
-	if _, err := conn.Write(p.request(call.target)); err != nil {
+	if _, err := conn.Write(p.request(call)); err != nil {
 		return nil, fmt.Errorf("ask for a tunnel: %w", err)
 	}
 	call.asked()
@@ -97,10 +100,13 @@ func (p *proxy) refused(answer *http.Response) error {
 	return err
 }
 
-func (p *proxy) request(target string) []byte {
+func (p *proxy) request(call connectCall) []byte {
 	b := make([]byte, 0, 256)
-	b = append(append(append(b, "CONNECT "...), target...), " HTTP/1.1\r\nHost: "...)
-	b = append(append(b, target...), "\r\n"...)
+	b = append(append(append(b, "CONNECT "...), call.target...), " HTTP/1.1\r\nHost: "...)
+	b = append(append(b, call.target...), "\r\n"...)
+	if call.broker {
+		b = append(b, forHeader+": broker\r\n"...)
+	}
 	if p.authorization != "" {
 		b = append(append(append(b, "Proxy-Authorization: "...), p.authorization...), "\r\n"...)
 	}

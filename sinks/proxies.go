@@ -43,13 +43,14 @@ type dialError struct {
 // Error implements error.
 func (e *dialError) Error() string { return e.text }
 
-// dial opens a tunnel to host:port through the first proxy that makes one. A
+// dial opens a tunnel through the first proxy that makes one. A
 // proxy that is away, overloaded or does not know us is no answer about the
 // destination: the next is asked.
-func (p *proxies) dial(ctx context.Context, target string, asked func()) (*tunnel, error) {
+func (p *proxies) dial(ctx context.Context, call connectCall) (*tunnel, error) {
+	call.reach = p.reach
 	var failures []error
 	for _, candidate := range p.order(time.Now()) {
-		t, err := candidate.connect(ctx, connectCall{target: target, reach: p.reach, asked: asked})
+		t, err := candidate.connect(ctx, call)
 		var answer *dialError
 		if err == nil || errors.As(err, &answer) {
 			return t, err

@@ -86,7 +86,7 @@ func (w *Webhook) dial(ctx context.Context, _, target string) (net.Conn, error) 
 	x := exchangeOf(ctx)
 	ctx, cancel := context.WithDeadline(w.base, x.deadline)
 	defer cancel()
-	t, err := w.proxies.dial(ctx, target, x.asked)
+	t, err := w.proxies.dial(ctx, connectCall{target: target, asked: x.asked})
 	if err != nil {
 		return nil, err
 	}

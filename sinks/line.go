@@ -1,0 +1,171 @@
+package sinks
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// line is how one client of a broker reaches it: through the egress, like a
+// webhook, so that each address is judged when it is dialled, those that the
+// broker itself names too. The client dials when it likes, unseen by whoever
+// waits for its answer; so the line remembers what became of the last dial.
+type line struct {
+	proxies *proxies
+	tls     *tls.Config // nil: plain text
+	base    context.Context
+	end     context.CancelFunc
+
+	mu      sync.Mutex
+	failure *dialError // of the last dial; nil: it came about
+	last    *tunnel    // the last one that was made
+	// unasked counts the dials that no proxy has taken yet: until then, what
+	// takes so long is the egress.
+	unasked int
+	conns   map[*lineConn]struct{}
+}
+
+// dialTimeout bounds the way to a broker: proxy, name, connection and TLS.
+const dialTimeout = 15 * time.Second
+
+func newLine(p *proxies, secure *tls.Config) *line {
+	l := &line{proxies: p, tls: secure, conns: map[*lineConn]struct{}{}}
+	l.base, l.end = context.WithCancel(context.Background())
+	return l
+}
+
+// dial connects to host:port, over TLS where the line has it.
+func (l *line) dial(ctx context.Context, target string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	defer context.AfterFunc(l.base, cancel)()
+	t, err := l.tunnel(ctx, target)
+	if err != nil {
+		return nil, l.failed(err)
+	}
+	conn := net.Conn(t)
+	if l.tls != nil {
+		if conn, err = l.secure(ctx, t, target); err != nil {
+			t.Close()
+			return nil, l.failed(err)
+		}
+	}
+	return l.opened(t, conn)
+}
+
+func (l *line) tunnel(ctx context.Context, target string) (*tunnel, error) {
+	asked := sync.OnceFunc(func() {
+		l.mu.Lock()
+		l.unasked--
+		l.mu.Unlock()
+	})
+	l.mu.Lock()
+	l.unasked++
+	l.mu.Unlock()
+	defer asked()
+	return l.proxies.dial(ctx, connectCall{target: target, broker: true, asked: asked})
+}
+
+func (l *line) secure(ctx context.Context, t *tunnel, target string) (net.Conn, error) {
+	conf := l.tls.Clone()
+	if conf.ServerName == "" {
+		host, _, err := net.SplitHostPort(target)
+		if err != nil {
+			return nil, fmt.Errorf("dial %s: %w", target, err)
+		}
+		conf.ServerName = host
+	}
+	secure := tls.Client(t, conf)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, handshakeError(err, t.peer)
+	}
+	return secure, nil
+}
+
+// failed remembers why a dial came to nothing.
+func (l *line) failed(err error) error {
+	var why *dialError
+	if !errors.As(err, &why) {
+		why = &dialError{outcome: millrace.OutcomeConnect, text: "The broker cannot be reached: " + quotable(err) + "."}
+	}
+	if l.base.Err() != nil {
+		return why // closed: this says nothing
+	}
+	l.mu.Lock()
+	l.failure = why
+	l.mu.Unlock()
+	return why
+}
+
+func (l *line) opened(t *tunnel, conn net.Conn) (net.Conn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.base.Err() != nil {
+		conn.Close()
+		return nil, errClosing
+	}
+	l.failure, l.last = nil, t
+	c := &lineConn{Conn: conn, line: l}
+	l.conns[c] = struct{}{}
+	return c, nil
+}
+
+// trouble is why the last dial came to nothing, or nil.
+func (l *line) trouble() *dialError {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failure == nil && l.unasked > 0 {
+		return &dialError{ours: true, text: "the egress did not accept a connection within the deadline"}
+	}
+	return l.failure
+}
+
+// peer is the address that the egress connected to last.
+func (l *line) peer() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last == nil {
+		return ""
+	}
+	return l.last.peer
+}
+
+// lost tells whether the proxy that the broker was reached through has gone
+// away: then what was cut says nothing about the broker.
+func (l *line) lost() bool {
+	l.mu.Lock()
+	last := l.last
+	l.mu.Unlock()
+	return last != nil && l.proxies.lost(l.base, last.proxy)
+}
+
+// cut closes all connections and ends the dials under way: what waits for an
+// answer waits no longer.
+func (l *line) cut() {
+	l.end()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		c.Conn.Close()
+	}
+}
+
+// lineConn is a connection that its line can cut.
+type lineConn struct {
+	net.Conn
+	line *line
+}
+
+// Close implements net.Conn.
+func (c *lineConn) Close() error {
+	c.line.mu.Lock()
+	delete(c.line.conns, c)
+	c.line.mu.Unlock()
+	return c.Conn.Close()
+}
