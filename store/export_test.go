@@ -56,6 +56,11 @@ func (s *Store) BackPlan(a, b millrace.ID) (string, []any) {
 	return handBack, []any{ids([]millrace.ID{a, b}), `{1,1}`, `{held,waiting}`, ids([]millrace.ID{a, b}), a, b, 100}
 }
 
+// LookNow makes an endpoint that holds deliveries due to be looked at.
+func (s *Store) LookNow(ctx context.Context, endpoint millrace.ID) error {
+	return lookNow(ctx, s.reads, endpoint)
+}
+
 // Claiming is the pool of the claims' connections.
 func (s *Store) Claiming() *sqlx.DB { return s.claims }
 

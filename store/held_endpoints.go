@@ -81,11 +81,7 @@ func (s *Store) LookAgain(ctx context.Context, seen millrace.HeldEndpoint, in ti
 	})
 }
 
-// LookNow makes an endpoint that holds deliveries due to be looked at.
-func (s *Store) LookNow(ctx context.Context, endpoint millrace.ID) error {
-	return lookNow(ctx, s.reads, endpoint)
-}
-
+// lookNow makes an endpoint that holds deliveries due to be looked at.
 func lookNow(ctx context.Context, in sqlx.ExecerContext, endpoint millrace.ID) error {
 	_, err := in.ExecContext(ctx, `UPDATE held_endpoints SET look_at = now() WHERE endpoint_id = $1`, endpoint)
 	return mapError(err, "look at held endpoint "+endpoint.String())
