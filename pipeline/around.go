@@ -71,11 +71,12 @@ func timed(s Stage, next message.HandlerFunc) message.HandlerFunc {
 // the stage passes on. Without a configured tracer, a trace that came in
 // travels through unchanged.
 func (a Around) traced(s Stage, next message.HandlerFunc) message.HandlerFunc {
-	w3c := propagation.TraceContext{}
+	w3c, name := propagation.TraceContext{}, "millrace."+s.Name
+	kind := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer)}
 	return func(msg *message.Message) ([]*message.Message, error) {
 		whole := msg.Context()
 		ctx := w3c.Extract(whole, propagation.MapCarrier(msg.Metadata))
-		ctx, span := a.Tracer.Start(ctx, "millrace."+s.Name, trace.WithSpanKind(trace.SpanKindConsumer))
+		ctx, span := a.Tracer.Start(ctx, name, kind...)
 		defer span.End()
 		if !span.IsRecording() {
 			return next(msg)

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
@@ -28,9 +26,9 @@ type Live struct {
 
 // NewLive makes a router without stages and runs it.
 func NewLive(t Transport, a Around) (*Live, error) {
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: t.Config.ShutdownTimeout + 5*time.Second}, watermill.NewSlogLogger(quiet(a.Logger)))
+	router, err := watermillRouter(t, a)
 	if err != nil {
-		return nil, fmt.Errorf("make the sources' router: %w", err)
+		return nil, err
 	}
 	l := &Live{router: router, transport: t, around: a, ended: make(chan error, 1)}
 	l.closing, l.close = context.WithCancel(context.Background())

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/redis/go-redis/v9"
 
@@ -101,12 +99,21 @@ func NewRouter(stages []Stage, t Transport, a Around) (*Router, error) {
 }
 
 func emptyRouter(t Transport, a Around) (*Router, error) {
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: t.Config.ShutdownTimeout + 5*time.Second}, watermill.NewSlogLogger(quiet(a.Logger)))
+	router, err := watermillRouter(t, a)
 	if err != nil {
-		return nil, fmt.Errorf("make the router: %w", err)
+		return nil, err
 	}
 	ending, closing := context.WithCancel(context.Background())
 	return &Router{router: router, ending: ending, closing: closing, subscribers: map[string]*streams.Subscriber{}}, nil
+}
+
+// watermillRouter makes the router that stages are handlers of.
+func watermillRouter(t Transport, a Around) (*message.Router, error) {
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: t.Config.ShutdownTimeout + 5*time.Second}, demoted{a.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("make the router: %w", err)
+	}
+	return router, nil
 }
 
 // wire adds the stages. If one cannot be, those before it are closed: nobody
@@ -185,28 +192,3 @@ func (r *Router) Stats() map[string]streams.Stats {
 	}
 	return stats
 }
-
-// quiet keeps the router's own words for debugging: whatever matters to an
-// operator is said by the stages.
-func quiet(l *slog.Logger) *slog.Logger { return slog.New(demoted{l.Handler()}) }
-
-type demoted struct{ slog.Handler }
-
-// Enabled tells whether debug is on.
-func (d demoted) Enabled(ctx context.Context, _ slog.Level) bool {
-	return d.Handler.Enabled(ctx, slog.LevelDebug)
-}
-
-// Handle lowers the record to debug.
-func (d demoted) Handle(ctx context.Context, r slog.Record) error {
-	r.Level = slog.LevelDebug
-	return d.Handler.Handle(ctx, r)
-}
-
-// WithAttrs keeps lowering.
-func (d demoted) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return demoted{d.Handler.WithAttrs(attrs)}
-}
-
-// WithGroup keeps lowering.
-func (d demoted) WithGroup(name string) slog.Handler { return demoted{d.Handler.WithGroup(name)} }

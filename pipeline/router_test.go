@@ -79,12 +79,12 @@ func publisher(t testing.TB, client *redis.Client) *streams.Publisher {
 }
 
 // transport is what stages pass messages on by.
-func transport(t *testing.T, client *redis.Client) Transport {
+func transport(t testing.TB, client *redis.Client) Transport {
 	t.Helper()
 	return Transport{Client: client, Publisher: publisher(t, client), Pressure: pressure(0), Shares: NewShares(client, quickStreams()), Consumer: "test", Config: quickStreams()}
 }
 
-func publish[T any](t *testing.T, out message.Publisher, to Topic[T], v T) {
+func publish[T any](t testing.TB, out message.Publisher, to Topic[T], v T) {
 	t.Helper()
 	msg, err := encode(to, v)
 	if err != nil {
@@ -96,7 +96,7 @@ func publish[T any](t *testing.T, out message.Publisher, to Topic[T], v T) {
 }
 
 // newRouter makes a router; run runs it and answers when its stages run.
-func newRouter(t *testing.T, by Transport, a Around, stages ...Stage) (router *Router, run func() <-chan error) {
+func newRouter(t testing.TB, by Transport, a Around, stages ...Stage) (router *Router, run func() <-chan error) {
 	t.Helper()
 	router, err := NewRouter(stages, by, a)
 	if err != nil {
@@ -128,7 +128,7 @@ func runStages(t *testing.T, stages ...Stage) (message.Publisher, <-chan millrac
 }
 
 // receive waits for a value.
-func receive[T any](t *testing.T, from <-chan T, what string) (v T) {
+func receive[T any](t testing.TB, from <-chan T, what string) (v T) {
 	t.Helper()
 	select {
 	case v = <-from:

@@ -36,7 +36,7 @@ func (s *settlement) settle(msg *message.Message) ([]*message.Message, error) {
 			return nil, err
 		}
 		out, err := s.next(msg)
-		if millrace.IsUnavailable(err) {
+		if err != nil && millrace.IsUnavailable(err) {
 			if err := s.wait(msg, err); err != nil {
 				return nil, err
 			}
