@@ -30,7 +30,8 @@ type EventQuery struct {
 	EndpointIDs    []ID
 	OwnerID        string
 	IdempotencyKey string
-	// BrokerMessageID is the broker's coordinates of the message it came in.
+	// BrokerMessageID is the broker's coordinates of the message it came in:
+	// the event that they stand for, as long as keys are remembered.
 	BrokerMessageID string
 	Since, Until    time.Time
 	Page            Page

@@ -65,10 +65,25 @@ CREATE INDEX source_states_agent ON source_states (agent);
 -- source:<source>:<key>, broker:<coordinates>.
 UPDATE idempotency_keys SET key = 'client:' || key;
 
+-- An event takes its keys all or none. Where another took one of two since the
+-- statement began, it fails as PostgreSQL's own serialization failures do, and
+-- is written again.
+-- +goose StatementBegin
+CREATE FUNCTION both_or_none(took_both boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF took_both IS NOT TRUE THEN
+        RAISE EXCEPTION 'one of the two keys of an event was taken by another meanwhile' USING ERRCODE = 'serialization_failure';
+    END IF;
+    RETURN true;
+END $$;
+-- +goose StatementEnd
+
 -- +goose Down
 
+DROP FUNCTION both_or_none;
+
 DELETE FROM idempotency_keys WHERE key NOT LIKE 'client:%';
-UPDATE idempotency_keys SET key = substr(key, 8);
+UPDATE idempotency_keys SET key = substr(key, length('client:') + 1);
 DROP TABLE source_states;
 DROP INDEX subscriptions_source;
 ALTER TABLE subscriptions DROP CONSTRAINT subscriptions_source_in_project;

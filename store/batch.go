@@ -20,6 +20,8 @@ type appendKind[K comparable, T, R any] struct {
 	name string
 	// key: a flush carries one row of each key; a second waits for the next.
 	key func(T) K
+	// second is another key of the row, where it has one; nil: none does.
+	second func(T) (K, bool)
 	// compare puts the rows of a flush in the order in which they are locked,
 	// so that no two flushes deadlock.
 	compare func(a, b T) int
@@ -221,19 +223,39 @@ func (b *batcher[K, T, R]) take() []*call[T, R] {
 	rest, weight := b.spare[:0], 0
 	for _, c := range b.pending {
 		w := b.kind.weight(c.row)
-		_, twice := b.seen[b.kind.key(c.row)]
+		twice := b.met(c.row)
 		full := len(calls) > 0 && (len(calls) == b.limits.rows || weight+w > b.limits.weight)
 		if twice || full {
 			rest = append(rest, c)
 			continue
 		}
-		b.seen[b.kind.key(c.row)] = struct{}{}
+		b.meet(c.row)
 		weight += w
 		calls = append(calls, c)
 	}
 	clear(b.pending)
 	b.pending, b.spare = rest, b.pending[:0]
 	return calls
+}
+
+// met tells whether the flush has a row of one of this row's keys.
+func (b *batcher[K, T, R]) met(row T) bool {
+	if _, twice := b.seen[b.kind.key(row)]; twice || b.kind.second == nil {
+		return twice
+	}
+	key, has := b.kind.second(row)
+	_, twice := b.seen[key]
+	return has && twice
+}
+
+func (b *batcher[K, T, R]) meet(row T) {
+	b.seen[b.kind.key(row)] = struct{}{}
+	if b.kind.second == nil {
+		return
+	}
+	if key, has := b.kind.second(row); has {
+		b.seen[key] = struct{}{}
+	}
 }
 
 // flush writes the calls. A statement refused for a row's sake is bisected,

@@ -19,21 +19,43 @@ func (w *world) kilobyte() millrace.Event {
 	return e
 }
 
-// BenchmarkAppend appends events of 1 KiB for 256 callers at once.
+// BenchmarkAppend appends events of 1 KiB for 256 callers at once: without a
+// key, with a client's, with a broker's coordinates, and with both.
 func BenchmarkAppend(b *testing.B) {
-	w := newWorld(b)
-	var next atomic.Int64
-	b.ReportAllocs()
-	b.ResetTimer()
-	in(256, func(int) {
-		for next.Add(1) <= int64(b.N) {
-			if _, err := w.AppendEvent(context.Background(), w.kilobyte(), false); err != nil {
-				b.Error(err)
-			}
-		}
-	})
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
-	w.report(b)
+	for _, c := range []struct {
+		name string
+		key  func(e *millrace.Event, n int64)
+	}{
+		{"without a key", func(*millrace.Event, int64) {}},
+		{"with a key", func(e *millrace.Event, n int64) { e.IdempotencyKey = fmt.Sprint("order-", n) }},
+		{"with coordinates", func(e *millrace.Event, n int64) { e.BrokerMessageID = coordinates(n) }},
+		{"with both", func(e *millrace.Event, n int64) {
+			e.IdempotencyKey, e.BrokerMessageID = fmt.Sprint("order-", n), coordinates(n)
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := newWorld(b)
+			var next atomic.Int64
+			b.ReportAllocs()
+			b.ResetTimer()
+			in(256, func(int) {
+				for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+					e := w.kilobyte()
+					c.key(&e, n)
+					if _, err := w.AppendEvent(context.Background(), e, true); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+			w.report(b)
+		})
+	}
+}
+
+// coordinates are those of a topic's message, as Kafka's source makes them.
+func coordinates(offset int64) string {
+	return fmt.Sprintf("kafka:0193a5d2-7b1c-7c3e-9b1a-2f4d5e6f7a8b:1:dGhlIHRvcGljJ3MgaWQ:%d:%d", offset%3, offset)
 }
 
 // cycle takes one event through the store: appended, fanned out, claimed and

@@ -9,6 +9,7 @@ import (
 
 // PostgreSQL's numbers of the element types of our array parameters.
 const (
+	oidBool        = 16
 	oidBytea       = 17
 	oidInt8        = 20
 	oidInt4        = 23
@@ -77,6 +78,13 @@ func putBytes(b, v []byte) []byte {
 		return putNull(b)
 	}
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(v))), v...)
+}
+
+func putBool(b []byte, is bool) []byte {
+	if is {
+		return append(b, 0, 0, 0, 1, 1)
+	}
+	return append(b, 0, 0, 0, 1, 0)
 }
 
 func putInt4(b []byte, n int) []byte {

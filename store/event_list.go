@@ -100,11 +100,11 @@ func (s *Store) eventFilter(ctx context.Context, q millrace.EventQuery, k keyset
 	if q.OwnerID != "" {
 		f.add(`owner_id = ?`, q.OwnerID)
 	}
-	// A broker's coordinates are the key of what came in by it.
-	for _, key := range []string{q.IdempotencyKey, q.BrokerMessageID} {
-		if key != "" {
-			f.add(`idempotency_key = ?`, key)
-		}
+	if q.IdempotencyKey != "" {
+		f.add(`idempotency_key = ?`, q.IdempotencyKey)
+	}
+	if q.BrokerMessageID != "" {
+		f.add(`id = (SELECT k.event_id FROM idempotency_keys k WHERE k.project_id = ? AND k.key = ?)`, q.ProjectID, spaceOfBrokers+q.BrokerMessageID)
 	}
 	if len(q.EndpointIDs) > 0 {
 		return f, s.towards(ctx, f, q)

@@ -15,9 +15,10 @@ type eventRow struct {
 	millrace.Event
 	headers     []byte // JSON, nil for none
 	duplicateOf millrace.ID
-	// Of keyed ones: what the key stands for, and whether a duplicate is kept.
-	hash [32]byte
+	// keep says whether a duplicate is stored.
 	keep bool
+	// keys are what it is known by; nil: nothing but its id.
+	keys *eventKeys
 }
 
 func (r eventRow) id() millrace.ID { return r.ID }
@@ -30,7 +31,11 @@ func (r eventRow) weight() int { return len(r.Payload) + len(r.headers) + 256 }
 // that was seen before under another id, the answer's DuplicateOf is the first
 // event: with keepDuplicate the event is stored as its duplicate, else it is
 // not stored and the answer bears the first one's id. The same key with
-// another body is a conflict; an unknown project is not found.
+// another body is a conflict, unless it is the source's (KeyOfSource). With a
+// broker's coordinates that were seen before with the same message nothing is
+// stored, and the answer's DuplicateOf is the event that they stand for; with
+// another message it is a new event, see OnReuse. An unknown project is not
+// found.
 func (s *Store) AppendEvent(ctx context.Context, e millrace.Event, keepDuplicate bool) (millrace.StoredEvent, error) {
 	headers, err := headerJSON(e.Headers)
 	if err != nil {
@@ -40,10 +45,12 @@ func (s *Store) AppendEvent(ctx context.Context, e millrace.Event, keepDuplicate
 		e.Payload = []byte{}
 	}
 	row := eventRow{Event: e, headers: headers, keep: keepDuplicate}
-	if e.IdempotencyKey == "" {
+	if row.keys, err = keysOf(e); err != nil {
+		return millrace.StoredEvent{}, err
+	}
+	if row.keys == nil {
 		return s.appends.events.do(ctx, row)
 	}
-	row.hash = bodyHash(e)
 	return s.appends.keyed.do(ctx, row)
 }
 

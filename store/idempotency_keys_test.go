@@ -104,7 +104,7 @@ func TestAKeyEndsWithItsWindow(t *testing.T) {
 	if n := w.count(`SELECT count(*) FROM idempotency_keys WHERE expires_at BETWEEN now() + interval '50 min' AND now() + interval '1 hour'`); n != 3 {
 		t.Errorf("%d keys expire in an hour, want 3", n)
 	}
-	w.exec(`UPDATE idempotency_keys SET expires_at = now() - interval '1 s' WHERE key LIKE 'old%'`)
+	w.exec(`UPDATE idempotency_keys SET expires_at = now() - interval '1 s' WHERE key LIKE 'client:old%'`)
 	again := w.keyed("old")
 	if stored := must[millrace.StoredEvent](t)(w.AppendEvent(t.Context(), again, false)); stored.ID != again.ID || stored.DuplicateOf != (millrace.ID{}) {
 		t.Errorf("after its window a key still stands for %s", stored.ID)
@@ -112,7 +112,7 @@ func TestAKeyEndsWithItsWindow(t *testing.T) {
 	if n := must[int](t)(w.ExpireKeys(t.Context(), 10)); n != 1 {
 		t.Errorf("%d keys expired, want 1", n)
 	}
-	if n := w.count(`SELECT count(*) FROM idempotency_keys WHERE key = 'older'`); n != 0 {
+	if n := w.count(`SELECT count(*) FROM idempotency_keys WHERE key = 'client:older'`); n != 0 {
 		t.Error("the expired key is still there")
 	}
 }

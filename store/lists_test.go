@@ -74,6 +74,7 @@ func TestEventsAreFiltered(t *testing.T) {
 	sourced := add(func(e *millrace.Event) { e.SourceID = source })
 	owned := add(func(e *millrace.Event) { e.Audience.OwnerID = "acme" })
 	keyed := add(func(e *millrace.Event) { e.IdempotencyKey = "key" })
+	message := add(func(e *millrace.Event) { e.BrokerMessageID = "key" })
 	old := add(func(e *millrace.Event) { e.ID = millrace.NewID(time.Now().Add(-48 * time.Hour)) })
 	addressed := add(func(e *millrace.Event) { e.Audience.EndpointID = endpoint })
 	sent := w.appended()
@@ -87,7 +88,7 @@ func TestEventsAreFiltered(t *testing.T) {
 		{"by source", millrace.EventQuery{SourceIDs: []millrace.ID{source}}, []millrace.ID{sourced}},
 		{"by owner", millrace.EventQuery{OwnerID: "acme"}, []millrace.ID{owned}},
 		{"by idempotency key", millrace.EventQuery{IdempotencyKey: "key"}, []millrace.ID{keyed}},
-		{"by the broker's id", millrace.EventQuery{BrokerMessageID: "key"}, []millrace.ID{keyed}},
+		{"by the broker's id", millrace.EventQuery{BrokerMessageID: "key"}, []millrace.ID{message}},
 		{"by the time before", millrace.EventQuery{Until: time.Now().Add(-time.Hour)}, []millrace.ID{old}},
 		{"by both bounds", millrace.EventQuery{Since: time.Now().Add(-72 * time.Hour), Until: time.Now().Add(-24 * time.Hour)}, []millrace.ID{old}},
 		{"by endpoint: addressed or sent", millrace.EventQuery{EndpointIDs: []millrace.ID{endpoint}}, []millrace.ID{sent.ID, addressed}},

@@ -55,6 +55,36 @@ func TestMigratingDownLeavesNothingAndUpAgainWorks(t *testing.T) {
 	storetest.Open(t, url.Reveal())
 }
 
+// Keys that were taken before there were kinds of them are clients'.
+func TestOldKeysBecomeClientsAndGoBack(t *testing.T) {
+	t.Parallel()
+	url := storetest.Migrated(t)
+	db := storetest.DB(t, url)
+	down := func() {
+		for range migrations.Latest() - 3 {
+			noError(t, store.Migrate(t.Context(), millrace.Sensitive(url), store.Down))
+		}
+	}
+	keys := func() (all string) {
+		noError(t, db.QueryRow(`SELECT string_agg(key, ' ' ORDER BY key) FROM idempotency_keys`).Scan(&all))
+		return all
+	}
+	insert := `INSERT INTO idempotency_keys (project_id, key, event_id, body_hash, expires_at) SELECT gen_random_uuid(), key, gen_random_uuid(), '', now() FROM unnest($1::text[]) AS key`
+	down()
+	_, err := db.Exec(insert, `{a,client:b,broker:c}`)
+	noError(t, err)
+	noError(t, store.Migrate(t.Context(), millrace.Sensitive(url), store.Up))
+	if got, want := keys(), "client:a client:broker:c client:client:b"; got != want {
+		t.Errorf("they became %q, want %q", got, want)
+	}
+	_, err = db.Exec(insert, `{broker:d,source:e}`)
+	noError(t, err)
+	down()
+	if got, want := keys(), "a broker:c client:b"; got != want {
+		t.Errorf("they went back to %q, want %q", got, want)
+	}
+}
+
 func TestAnUnknownSchemaIsRefusedWithTheCommandToRun(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ change, want string }{

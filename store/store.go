@@ -105,6 +105,10 @@ type Store struct {
 	// OnChange is told of each project whose configuration was changed, after
 	// the commit; set before the store is used, and quick. May be nil.
 	OnChange func(project millrace.ID)
+	// OnReuse is told of each event whose broker's coordinates stood for
+	// another message before, that of the event first: a topic was recreated.
+	// Set before the store is used, and quick. May be nil.
+	OnReuse func(e millrace.Event, first millrace.ID)
 }
 
 // Open connects to PostgreSQL and refuses one that is too old, and a schema
