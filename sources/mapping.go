@@ -72,8 +72,8 @@ func (m mapping) apply(sub *millrace.Submission) error {
 }
 
 // eventType is the type found where the source says that it stands, or where
-// its provider puts it; else the source's own name for its events. What
-// cannot be a type is none.
+// its provider puts it; else the source's own name for its events, but for a
+// message that should say its type itself. What cannot be a type is none.
 func (m mapping) eventType() string {
 	at := providerPlaces[m.source.Provider].types
 	if l := m.source.EventTypeLocation; l != "" {
@@ -88,6 +88,9 @@ func (m mapping) eventType() string {
 		if v := activity(m.body); isLine(v) {
 			return v
 		}
+	}
+	if b := m.source.PubSub; b != nil && !b.Raw {
+		return ""
 	}
 	return m.source.MaskID
 }
