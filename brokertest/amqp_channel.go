@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // amqpChannel is one of a connection's. AMQP guards it.
@@ -131,7 +132,8 @@ func (ch *amqpChannel) declareQueue(a *amqpArguments) error {
 	_, name, bits, arguments := a.uint16(), a.name(), a.octet(), a.bytes()
 	passive, durable := bits&1 != 0, bits&2 != 0
 	queues := ch.connection.host.queues
-	if name == "" {
+	generated := name == ""
+	if generated {
 		name = fmt.Sprintf("amq.gen-%d", len(queues)+1)
 	}
 	q, known := queues[name]
@@ -140,6 +142,8 @@ func (ch *amqpChannel) declareQueue(a *amqpArguments) error {
 		return noQueue(name)
 	case known && !passive && (q.durable != durable || !bytes.Equal(q.arguments, arguments)):
 		return &amqpFault{406, reason("precondition_failed", "inequivalent arg for queue '%s' in vhost '/'", name), 0}
+	case !known && strings.HasPrefix(name, "amq.") && !generated:
+		return &amqpFault{403, reason("access_refused", "queue name '%s' contains reserved prefix 'amq.*'", name), 0}
 	case !known:
 		q = &amqpQueue{name: name, durable: durable, arguments: bytes.Clone(arguments)}
 		queues[name] = q

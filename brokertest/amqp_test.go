@@ -271,6 +271,10 @@ func TestAMQPRefuses(t *testing.T) {
 			_, err := c.QueueDeclare(c.queue, true, false, false, false, amqp.Table{"x-dead-letter-exchange": "x"})
 			return err
 		}},
+		{"a queue with a name of the broker's own", 403, func(c *amqpClient) error {
+			_, err := c.QueueDeclare("amq.mine", true, false, false, false, nil)
+			return err
+		}},
 		{"a binding to an exchange that is not there", 404, func(c *amqpClient) error {
 			return c.QueueBind(c.queue, "k", "nowhere", false, nil)
 		}},
