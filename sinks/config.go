@@ -53,8 +53,12 @@ type Config struct {
 	// asked whether it lives, and how long it has to answer.
 	PingAfter time.Duration `yaml:"ping_after" koanf:"ping_after"`
 	// MaxTransports bounds the TLS clients kept for endpoints with a client
-	// certificate or a CA of their own.
+	// certificate or a CA of their own, and the clients of each kind of broker.
 	MaxTransports int `yaml:"max_transports" koanf:"max_transports"`
+	// LendCredentials lets an SQS or Pub/Sub endpoint without credentials of
+	// its own use the gateway's: whoever may make endpoints may then send to
+	// whatever the gateway may.
+	LendCredentials bool `yaml:"lend_credentials" koanf:"lend_credentials"`
 	// MaxTokens bounds the OAuth2 tokens kept.
 	MaxTokens int `yaml:"max_tokens" koanf:"max_tokens"`
 

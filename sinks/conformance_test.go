@@ -22,8 +22,6 @@ import (
 type rig interface {
 	// endpoint is one that the broker takes messages for.
 	endpoint() millrace.Endpoint
-	// address is what the broker is dialled at.
-	address() string
 	// at points an endpoint somewhere else.
 	at(e *millrace.Endpoint, address string)
 	// missing names what the broker does not have.
@@ -47,7 +45,7 @@ const brokerSecret = "open-sesame"
 
 func eachBroker(t *testing.T, test func(t *testing.T, r rig)) {
 	for name, start := range map[string]func(*testing.T) rig{
-		"kafka": newKafkaRig,
+		"kafka": newKafkaRig, "sqs": newSQSRig,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, start(t)) })
 	}

@@ -143,6 +143,7 @@ func kafkaRecord(p posting) *kgo.Record {
 const (
 	kafkaBatch    = 1 << 20
 	kafkaLargest  = 64 << 20
+	kafkaAnswer   = 16 << 20
 	kafkaInFlight = 8
 	kafkaRetry    = 100 * time.Millisecond
 )
@@ -191,7 +192,7 @@ func (k *kafka) options(key kafkaKey, c *kafkaClient) []kgo.Opt {
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.DisableIdempotentWrite(),
 		kgo.RecordRetries(0), kgo.UnknownTopicRetries(0), kgo.RequestRetries(len(brokers)),
 		kgo.RetryBackoffFn(func(int) time.Duration { return kafkaRetry }), kgo.MetadataMinAge(kafkaRetry),
-		kgo.ProducerLinger(0), kgo.ConnIdleTimeout(k.config.IdleTimeout), kgo.ProduceRequestTimeout(millrace.MaxTimeout),
+		kgo.BrokerMaxReadBytes(kafkaAnswer), kgo.FetchMaxBytes(kafkaAnswer), kgo.FetchMaxPartitionBytes(kafkaAnswer), kgo.ProducerLinger(0), kgo.ConnIdleTimeout(k.config.IdleTimeout), kgo.ProduceRequestTimeout(millrace.MaxTimeout),
 	}
 	switch auth := key.auth; {
 	case auth.Type == "plain":

@@ -34,8 +34,6 @@ func (r *kafkaRig) endpoint() millrace.Endpoint {
 	}}}
 }
 
-func (r *kafkaRig) address() string { return r.cluster.ListenAddrs()[0] }
-
 func (r *kafkaRig) at(e *millrace.Endpoint, address string) {
 	e.Sink.Kafka.Brokers = []string{address}
 	*e = e.WithDefaults()

@@ -23,6 +23,7 @@ func New(config Config) (*Sinks, error) {
 	s := &Sinks{webhook: webhook, brokers: map[millrace.SinkKind]*broker{}}
 	for kind, p := range map[millrace.SinkKind]publisher{
 		millrace.SinkKafka: newKafka(config, webhook.proxies),
+		millrace.SinkSQS:   newSQS(config, webhook.proxies),
 	} {
 		s.brokers[kind] = newBroker(p)
 	}
