@@ -1,0 +1,58 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// webhookBlocks are the shell blocks of docs/sources.md that are about
+// webhooks.
+func webhookBlocks(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/sources.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Webhooks\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var blocks []string
+	for _, part := range strings.Split(section, "```sh\n")[1:] {
+		block, _, closed := strings.Cut(part, "\n```")
+		if !closed {
+			t.Fatalf("a block does not end: %s", part)
+		}
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
+
+// TestTheDocumentedWebhooksAreTaken runs what docs/sources.md shows, as it
+// stands, beside a running millrace dev.
+func TestTheDocumentedWebhooksAreTaken(t *testing.T) {
+	t.Parallel()
+	s := devShell(t)
+	dev := s.start(t, "dev", "--listen", "127.0.0.1:"+freePort(t))
+	dev.await(dev.out, "Ctrl-C ends it")
+	script := "set -e\n"
+	blocks := webhookBlocks(t)
+	for i, block := range blocks {
+		script += block + "\necho\n"
+		if i == 1 {
+			script += block + "\necho\n" // sent once more
+		}
+	}
+	cmd := exec.Command("bash", "-c", script)
+	cmd.Dir, cmd.Env = s.dir, append(os.Environ(), "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	wantIn(t, string(out), `"event_type":"push","ack":"persisted","duplicate":false`, `"event_type":"push","ack":"persisted","duplicate":true`,
+		`"event_type":"invoice.paid"`, "<ok/>")
+	if strings.Count(string(out), "Event received") != 3 || len(blocks) != 5 {
+		t.Errorf("%d blocks say\n%s", len(blocks), out)
+	}
+}
