@@ -18,6 +18,8 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	millrace "github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/app"
 	"github.com/millrace-dev/millrace/store"
@@ -28,11 +30,23 @@ import (
 // `os.Exit(millracetest.Main(m))`.
 func Main(m *testing.M) int {
 	app.LogRedis(logger())
-	code := storetest.Main(m)
+	code := storetest.Main(m, known()...)
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
 	}
 	return code
+}
+
+// known are the goroutines that others leave behind.
+func known() []goleak.Option {
+	return []goleak.Option{
+		// The client of Pub/Sub brings a library that begins to count when it is loaded.
+		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),
+		// Convoy's SDK has no way to close its writer to Kafka.
+		goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*Writer).spawn.func1"),
+		goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*conn).run"),
+		goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"),
+	}
 }
 
 // Gateway is a running Millrace with a schema and a redis-server of its own.

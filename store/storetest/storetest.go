@@ -31,8 +31,9 @@ var process struct {
 }
 
 // Main runs a package's tests, stops the server if one was started, and
-// fails if a goroutine is left behind: `os.Exit(storetest.Main(m))`.
-func Main(m *testing.M) int {
+// fails if a goroutine is left behind that is not known:
+// `os.Exit(storetest.Main(m))`.
+func Main(m *testing.M, known ...goleak.Option) int {
 	process.Lock()
 	process.owned = true
 	process.Unlock()
@@ -41,7 +42,7 @@ func Main(m *testing.M) int {
 		process.server.stop()
 	}
 	if code == 0 {
-		if err := goleak.Find(goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start")); err != nil {
+		if err := goleak.Find(known...); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
