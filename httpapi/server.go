@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -89,10 +90,16 @@ type route struct {
 	handle       handler
 }
 
+// ofProjects is what the paths of a project's resources begin with.
+const ofProjects = "/api/v1/projects/{projectID}"
+
 // routes is the whole API. The first ones are the busiest: the router tries
 // them in this order.
-func (s *Server) routes() []route {
-	const p = "/api/v1/projects/{projectID}"
+func (s *Server) routes() []route { return slices.Concat(s.eventRoutes(), s.resourceRoutes()) }
+
+// eventRoutes are those of what happens.
+func (s *Server) eventRoutes() []route {
+	const p = ofProjects
 	return []route{
 		{"POST", p + "/events", s.ofIngest(s.createEvent)},
 		{"POST", p + "/events/fanout", s.ofIngest(s.fanoutEvent)},
@@ -112,7 +119,13 @@ func (s *Server) routes() []route {
 		{"GET", p + "/eventdeliveries/{deliveryID}/deliveryattempts", s.ofProject(s.listAttempts)},
 		{"GET", p + "/eventdeliveries/{deliveryID}/deliveryattempts/{attemptID}", s.ofProject(s.showAttempt)},
 		{"GET", p + "/facts", s.ofProject(s.followFacts)},
+	}
+}
 
+// resourceRoutes are those of what is configured and kept.
+func (s *Server) resourceRoutes() []route {
+	const p = ofProjects
+	return []route{
 		{"POST", p + "/endpoints", s.ofProject(s.createEndpoint)},
 		{"GET", p + "/endpoints", s.ofProject(s.listEndpoints)},
 		{"GET", p + "/endpoints/{endpointID}", s.ofProject(s.showEndpoint)},

@@ -41,7 +41,11 @@ func (s *Server) createSource(c *call) error {
 	if err != nil {
 		return err
 	}
-	return s.respondSource(c, http.StatusCreated, "Source created successfully", source, showAll)
+	out, err := s.describeSource(c, source, showAll)
+	if err != nil {
+		return err
+	}
+	return c.respond(http.StatusCreated, "Source created successfully", out)
 }
 
 func (s *Server) listSources(c *call) error {
@@ -79,7 +83,11 @@ func (s *Server) showSource(c *call) error {
 	if err != nil {
 		return err
 	}
-	return s.respondSource(c, http.StatusOK, "Source fetched successfully", source, show)
+	out, err := s.describeSource(c, source, show)
+	if err != nil {
+		return err
+	}
+	return c.respond(http.StatusOK, "Source fetched successfully", out)
 }
 
 func (s *Server) updateSource(c *call) error {
@@ -95,7 +103,11 @@ func (s *Server) updateSource(c *call) error {
 	if err != nil {
 		return err
 	}
-	return s.respondSource(c, http.StatusAccepted, "Source updated successfully", source, showMasked)
+	out, err := s.describeSource(c, source, showMasked)
+	if err != nil {
+		return err
+	}
+	return c.respond(http.StatusAccepted, "Source updated successfully", out)
 }
 
 func (s *Server) deleteSource(c *call) error {
@@ -109,12 +121,10 @@ func (s *Server) deleteSource(c *call) error {
 	return c.respond(http.StatusOK, "Source deleted successfully", nil)
 }
 
-func (s *Server) respondSource(c *call, status int, message string, source millrace.Source, show shown) error {
+// describeSource shows a source, with how its connection stands.
+func (s *Server) describeSource(c *call, source millrace.Source, show shown) (sourceOut, error) {
 	states, err := s.statesOf(c, source)
-	if err != nil {
-		return err
-	}
-	return c.respond(status, message, c.newSource(source, states[source.ID], show))
+	return c.newSource(source, states[source.ID], show), err
 }
 
 // statesOf asks how the connections stand, where there are any.

@@ -1,6 +1,8 @@
 package sources
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -8,15 +10,22 @@ import (
 )
 
 // mapped is what a webhook submits.
-func mapped(t *testing.T, s millrace.Source, target, body string, headers ...string) millrace.Submission {
+func mapped(t *testing.T, s millrace.Source, r *http.Request) millrace.Submission {
 	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.MaskID = "mask"
-	sub, err := inbound().Submission(s, webhook("POST", target, body, headers...), []byte(body))
+	sub, err := inbound().Submission(s, r, body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return sub
 }
+
+// posted is a webhook with this body.
+func posted(body string) *http.Request { return webhook("POST", "/ingest/mask", body) }
 
 func of(p millrace.Provider) millrace.Source { return millrace.Source{Provider: p} }
 
@@ -51,7 +60,7 @@ func TestTheTypeOfAnEvent(t *testing.T) {
 			millrace.Source{Provider: millrace.ProviderGitHub, EventTypeLocation: "request.body.action"}, `{}`, "X-GitHub-Event: push", "push"},
 	} {
 		t.Run(rule, func(t *testing.T) {
-			if got := mapped(t, c.source, "/ingest/mask?kind=from.query", c.body, c.header).Type; got != c.want {
+			if got := mapped(t, c.source, webhook("POST", "/ingest/mask?kind=from.query", c.body, c.header)).Type; got != c.want {
 				t.Errorf("type %q, want %q", got, c.want)
 			}
 		})
@@ -80,7 +89,7 @@ func TestTheKeyOfAnEvent(t *testing.T) {
 			millrace.Source{Provider: millrace.ProviderGitHub, IdempotencyKeys: []millrace.Location{"request.body.after"}}, `{}`, "X-GitHub-Delivery: 72d3162e", ""},
 	} {
 		t.Run(rule, func(t *testing.T) {
-			sub := mapped(t, c.source, "/ingest/mask?n=q", c.body, c.header)
+			sub := mapped(t, c.source, webhook("POST", "/ingest/mask?n=q", c.body, c.header))
 			if sub.IdempotencyKey != c.want || (sub.KeyScope == millrace.KeyOfSource) != (c.want != "") {
 				t.Errorf("key %q of scope %q, want %q", sub.IdempotencyKey, sub.KeyScope, c.want)
 			}
@@ -95,16 +104,16 @@ func TestAKeyThatCannotBeKeptIsDigested(t *testing.T) {
 	one := millrace.Source{IdempotencyKeys: []millrace.Location{"request.body.a"}}
 	seen := map[string]string{}
 	for what, sub := range map[string]millrace.Submission{
-		"too long":               mapped(t, one, "/", `{"a":"`+strings.Repeat("x", 256)+`"}`),
-		"longer":                 mapped(t, one, "/", `{"a":"`+strings.Repeat("x", 257)+`"}`),
-		"with a line end":        mapped(t, one, "/", `{"a":"x\ny"}`),
-		"with a NUL":             mapped(t, one, "/", `{"a":"x\u0000y"}`),
-		"a comma in the first":   mapped(t, two, "/", `{"a":"x,y","b":"z"}`),
-		"a comma in the second":  mapped(t, two, "/", `{"a":"x","b":"y,z"}`),
-		"two that are too long":  mapped(t, two, "/", `{"a":"`+strings.Repeat("x", 200)+`","b":"`+strings.Repeat("x", 100)+`"}`),
-		"two split another way":  mapped(t, two, "/", `{"a":"`+strings.Repeat("x", 100)+`","b":"`+strings.Repeat("x", 200)+`"}`),
-		"a comma, but one part":  mapped(t, one, "/", `{"a":"x,y"}`),
-		"the same in two pieces": mapped(t, two, "/", `{"a":"x","b":"z"}`),
+		"too long":               mapped(t, one, posted(`{"a":"`+strings.Repeat("x", 256)+`"}`)),
+		"longer":                 mapped(t, one, posted(`{"a":"`+strings.Repeat("x", 257)+`"}`)),
+		"with a line end":        mapped(t, one, posted(`{"a":"x\ny"}`)),
+		"with a NUL":             mapped(t, one, posted(`{"a":"x\u0000y"}`)),
+		"a comma in the first":   mapped(t, two, posted(`{"a":"x,y","b":"z"}`)),
+		"a comma in the second":  mapped(t, two, posted(`{"a":"x","b":"y,z"}`)),
+		"two that are too long":  mapped(t, two, posted(`{"a":"`+strings.Repeat("x", 200)+`","b":"`+strings.Repeat("x", 100)+`"}`)),
+		"two split another way":  mapped(t, two, posted(`{"a":"`+strings.Repeat("x", 100)+`","b":"`+strings.Repeat("x", 200)+`"}`)),
+		"a comma, but one part":  mapped(t, one, posted(`{"a":"x,y"}`)),
+		"the same in two pieces": mapped(t, two, posted(`{"a":"x","b":"z"}`)),
 	} {
 		key := sub.IdempotencyKey
 		if !isLine(key) {
@@ -115,14 +124,14 @@ func TestAKeyThatCannotBeKeptIsDigested(t *testing.T) {
 		}
 		seen[key] = what
 	}
-	if key := mapped(t, one, "/", `{"a":"x\ny"}`).IdempotencyKey; key != mapped(t, one, "/", `{"a":"x\ny"}`).IdempotencyKey || len(key) != 64 {
+	if key := mapped(t, one, posted(`{"a":"x\ny"}`)).IdempotencyKey; key != mapped(t, one, posted(`{"a":"x\ny"}`)).IdempotencyKey || len(key) != 64 {
 		t.Errorf("the digest is %q, and not the same again", key)
 	}
 }
 
 func TestForwardedHeaders(t *testing.T) {
 	s := millrace.Source{ForwardHeaders: []string{"X-Tenant", "x-many", "X-Bad", "X-None"}}
-	got := mapped(t, s, "/", "{}", "x-tenant: 7", "X-Many: a", "X-Many: b", "X-Bad: a\x01b", "X-Other: 1").Headers
+	got := mapped(t, s, webhook("POST", "/ingest/mask", "{}", "x-tenant: 7", "X-Many: a", "X-Many: b", "X-Bad: a\x01b", "X-Other: 1")).Headers
 	if len(got) != 2 || got["X-Tenant"] != "7" || got["x-many"] != "a, b" {
 		t.Errorf("headers %q", got)
 	}
