@@ -84,11 +84,32 @@ func (p *proxy) ask(conn net.Conn, call connectCall) (*tunnel, error) {
 	if answer.StatusCode != http.StatusOK {
 		return nil, p.refused(answer)
 	}
-	if buffered.Buffered() > 0 {
-		return nil, errors.New("the proxy sent data before it was sent any")
+	if n := buffered.Buffered(); n > 0 {
+		if !call.broker {
+			return nil, errors.New("the proxy sent data before it was sent any")
+		}
+		early, _ := buffered.Peek(n) // they are there
+		conn = &spokenFirst{Conn: conn, early: early}
 	}
 	p.answered()
 	return newTunnel(conn, p, cleanPeer(answer.Header.Get(peerHeader))), nil
+}
+
+// spokenFirst is a connection on which the other side spoke first, as servers of
+// HTTP/2 do: what came with the answer to CONNECT is read before the rest.
+type spokenFirst struct {
+	net.Conn
+	early []byte
+}
+
+// Read implements net.Conn.
+func (c *spokenFirst) Read(b []byte) (int, error) {
+	if len(c.early) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.early)
+	c.early = c.early[n:]
+	return n, nil
 }
 
 func (p *proxy) refused(answer *http.Response) error {

@@ -17,7 +17,10 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// It is started when Pub/Sub's client is imported, and never ends.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+}
 
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
@@ -93,6 +96,8 @@ type connectProxy struct {
 	tunnels atomic.Int32                 // ever made
 	open    atomic.Int32                 // connections now
 	seen    atomic.Pointer[http.Request] // the last CONNECT
+	// to is where all tunnels go, if set, whatever is asked for.
+	to atomic.Pointer[string]
 	// answer is what CONNECT is answered with instead of a tunnel, if set.
 	answer atomic.Pointer[string]
 }
@@ -123,7 +128,11 @@ func (p *connectProxy) tunnel(client net.Conn) {
 		io.WriteString(client, *s)
 		return
 	}
-	dest, err := net.Dial("tcp", r.Host)
+	target := r.Host
+	if to := p.to.Load(); to != nil {
+		target = *to
+	}
+	dest, err := net.Dial("tcp", target)
 	if err != nil {
 		io.WriteString(client, "HTTP/1.1 502 Bad Gateway\r\nX-Millrace-Egress: connect_refused\r\nContent-Length: 0\r\n\r\n")
 		return

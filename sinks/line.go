@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	grpccredentials "google.golang.org/grpc/credentials"
+
 	"github.com/millrace-dev/millrace"
 )
 
@@ -168,4 +170,29 @@ func (c *lineConn) Close() error {
 	delete(c.line.conns, c)
 	c.line.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// grpc is TLS for a client that makes it for itself: the line learns what
+// became of it.
+func (l *line) grpc(conf *tls.Config) grpccredentials.TransportCredentials {
+	return lineTLS{grpccredentials.NewTLS(conf), l}
+}
+
+type lineTLS struct {
+	grpccredentials.TransportCredentials
+	line *line
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (s lineTLS) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, grpccredentials.AuthInfo, error) {
+	secure, info, err := s.TransportCredentials.ClientHandshake(ctx, authority, conn)
+	if err != nil {
+		return nil, nil, s.line.failed(handshakeError(err, s.line.peer()))
+	}
+	return secure, info, nil
+}
+
+// Clone implements credentials.TransportCredentials.
+func (s lineTLS) Clone() grpccredentials.TransportCredentials {
+	return lineTLS{s.TransportCredentials.Clone(), s.line}
 }

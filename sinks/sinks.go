@@ -22,8 +22,9 @@ func New(config Config) (*Sinks, error) {
 	}
 	s := &Sinks{webhook: webhook, brokers: map[millrace.SinkKind]*broker{}}
 	for kind, p := range map[millrace.SinkKind]publisher{
-		millrace.SinkKafka: newKafka(config, webhook.proxies),
-		millrace.SinkSQS:   newSQS(config, webhook.proxies),
+		millrace.SinkKafka:  newKafka(config, webhook.proxies),
+		millrace.SinkSQS:    newSQS(config, webhook.proxies),
+		millrace.SinkPubSub: newPubSub(config, webhook.proxies),
 	} {
 		s.brokers[kind] = newBroker(p)
 	}
