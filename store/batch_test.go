@@ -45,6 +45,42 @@ func (n *numbers) write(_ context.Context, calls []*call[int, string]) error {
 	return <-n.answers
 }
 
+// Of two rows that share either of their keys the second waits.
+func TestAFlushCarriesOneRowOfEachOfItsKeys(t *testing.T) {
+	b := newBatcher(appendKind[int, [2]int, string]{
+		key: func(r [2]int) int { return r[0] }, second: func(r [2]int) (int, bool) { return r[1], r[1] != 0 },
+		weight: func([2]int) int { return 1 },
+	}, limits{rows: 10, weight: 10})
+	for _, r := range [][2]int{{1, 2}, {3, 2}, {2, 0}, {4, 1}, {5, 0}, {6, 0}} {
+		b.pending = append(b.pending, &call[[2]int, string]{row: r})
+	}
+	for _, want := range [][][2]int{{{1, 2}, {5, 0}, {6, 0}}, {{3, 2}, {4, 1}}, {{2, 0}}} {
+		if got := rowsOf(b.take()); !slices.Equal(got, want) {
+			t.Errorf("a flush carries %v, want %v", got, want)
+		}
+	}
+}
+
+// Two flushes that cross lock what they share in one order, and so do not
+// deadlock.
+func TestKeysAreTakenInOneOrder(t *testing.T) {
+	event := func(project byte, client, broker string) eventRow {
+		return eventRow{Event: millrace.Event{ProjectID: millrace.ID{project}}, keys: &eventKeys{client: eventKey{text: client}, broker: eventKey{text: broker}}}
+	}
+	rows := []eventRow{event(2, "client:a", ""), event(1, "client:b", "broker:z"), event(1, "client:a", "broker:y"), event(2, "", "broker:x")}
+	want := []keyOf{{millrace.ID{1}, "broker:y"}, {millrace.ID{1}, "broker:z"}, {millrace.ID{1}, "client:a"}, {millrace.ID{1}, "client:b"}, {millrace.ID{2}, "broker:x"}, {millrace.ID{2}, "client:a"}}
+	for range rows {
+		rows = append(rows[1:], rows[0])
+		var got []keyOf
+		for _, k := range takings(rows) {
+			got = append(got, k.keyOf)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("taken in the order %v, want %v", got, want)
+		}
+	}
+}
+
 // send has a caller write each row, and returns when all of them wait.
 func (n *numbers) send(rows ...int) {
 	before := n.waiting()

@@ -79,6 +79,15 @@ type Poll struct {
 	Rows int
 }
 
+// SourcePolls are those of sources: so many that agents read, one of them by
+// its mask.
+func SourcePolls(mask string, read int) []Poll {
+	return []Poll{
+		{"versions of sources", selectSourceVersions, nil, 2 * read}, // by a bitmap each counts twice
+		{"a source by its mask", selectSourceByMask, []any{mask}, 1},
+	}
+}
+
 // Polls are those of a gateway with so many deliveries queued, waiting and
 // held in all, with so few of each of an endpoint's, and with as few events
 // since the last sweep.
@@ -109,3 +118,23 @@ func Polls(endpoint millrace.ID, since time.Time, open, few int) []Poll {
 
 // Session is the connection that has the lock.
 func (l *Leadership) Session() *sqlx.Conn { return l.conn }
+
+// KeyPlans are the statements of a flush of events with two keys each: taking
+// them, reading what they stand for, and forgetting coordinates.
+func (s *Store) KeyPlans(events []millrace.Event) []Poll {
+	rows := make([]eventRow, len(events))
+	projects, first, second := make([]millrace.ID, len(events)), make([]string, len(events)), make([]string, len(events))
+	for i, e := range events {
+		keys, err := keysOf(e)
+		if err != nil {
+			panic(err)
+		}
+		rows[i] = eventRow{Event: e, keys: keys}
+		projects[i], first[i], second[i] = e.ProjectID, keys.broker.text, keys.client.text
+	}
+	return []Poll{
+		{"take", insertKeyed, s.keyedParameters(rows), 20 * len(rows)}, // rows and keys are looked at again and again, from memory
+		{"read", readKnown, []any{ids(projects), texts(second)}, 5 * len(rows)},
+		{"forget", forgetKeys, []any{ids(projects), texts(first), ids(projects)}, 5 * len(rows)},
+	}
+}

@@ -144,7 +144,8 @@ const insertKeyed = `
 		SELECT y.* FROM unnest($13::uuid[], $14::text[], $15::uuid[], $16::bytea[], $17::bool[]) AS y(project_id, key, event_id, hash, paired)
 		WHERE (y.event_id IN (SELECT id FROM x)) IS TRUE -- no join, see insertFanOut
 	), busy AS (
-		SELECT y.event_id FROM y JOIN idempotency_keys k ON k.project_id = y.project_id AND k.key = y.key
+		SELECT y.event_id FROM y, LATERAL (
+			SELECT expires_at FROM idempotency_keys WHERE project_id = y.project_id AND key = y.key OFFSET 0) k -- by the key, see docs/adr/0010
 		WHERE y.paired AND k.expires_at > now()
 	), taken AS (
 		INSERT INTO idempotency_keys AS k (project_id, key, event_id, body_hash, expires_at)
@@ -286,9 +287,10 @@ func (s *Store) readKnown(ctx context.Context, calls []*eventCall) (clients, bro
 const readKnown = `
 	SELECT p.id AS project, k.event_id, k.body_hash, e.config_version, e.stored_at, e.duplicate_of
 	FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS x(project_id, key, n)
-	LEFT JOIN projects p ON p.id = x.project_id AND p.deleted_at IS NULL
-	LEFT JOIN idempotency_keys k ON k.project_id = x.project_id AND k.key = x.key AND k.expires_at > now()
-	LEFT JOIN events e ON e.id = k.event_id
+	LEFT JOIN LATERAL (SELECT id FROM projects WHERE id = x.project_id AND deleted_at IS NULL OFFSET 0) p ON true
+	LEFT JOIN LATERAL (
+		SELECT event_id, body_hash, expires_at FROM idempotency_keys WHERE project_id = x.project_id AND key = x.key OFFSET 0) k ON k.expires_at > now()
+	LEFT JOIN LATERAL (SELECT config_version, stored_at, duplicate_of FROM events WHERE id = k.event_id OFFSET 0) e ON true
 	ORDER BY x.n`
 
 // forgetCoordinates frees coordinates that stand for the messages of those
@@ -299,19 +301,23 @@ func (s *Store) forgetCoordinates(ctx context.Context, calls []*eventCall, first
 		return nil
 	}
 	rows := rowsOf(calls)
-	var done []int
-	err := s.writes.SelectContext(ctx, &done, `
-		DELETE FROM idempotency_keys k USING unnest($1::uuid[], $2::text[], $3::uuid[]) WITH ORDINALITY AS x(project_id, key, event_id, n)
-		WHERE k.project_id = x.project_id AND k.key = x.key AND k.event_id = x.event_id
-		RETURNING x.n - 1`,
+	var done []millrace.ID
+	err := s.writes.SelectContext(ctx, &done, forgetKeys,
 		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putID(b, r.ProjectID) }),
 		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.keys.broker.text) }),
 		ids(firsts))
 	if err != nil || s.OnReuse == nil {
 		return err
 	}
-	for _, n := range done {
-		s.OnReuse(rows[n].Event, firsts[n])
+	for _, first := range done {
+		s.OnReuse(rows[slices.Index(firsts, first)].Event, first)
 	}
 	return nil
 }
+
+const forgetKeys = `
+	DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+		SELECT k.ctid FROM unnest($1::uuid[], $2::text[], $3::uuid[]) AS x(project_id, key, event_id), LATERAL (
+			SELECT ctid, event_id FROM idempotency_keys WHERE project_id = x.project_id AND key = x.key OFFSET 0) k
+		WHERE k.event_id = x.event_id))
+	RETURNING event_id`

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/store"
 )
@@ -39,11 +41,11 @@ func (n planNode) looked() (rows float64, scanned []string) {
 	return rows, scanned
 }
 
-// explain runs a statement on a connection of the reads, undoes it, and
-// answers with its plan.
-func (w *world) explain(statement string, args []any) (node planNode, text string) {
+// explain runs a statement on a connection of a pool, undoes it, and answers
+// with its plan.
+func (w *world) explain(on *sqlx.DB, statement string, args []any) (node planNode, text string) {
 	w.t.Helper()
-	tx, err := w.Reading().BeginTxx(w.t.Context(), nil)
+	tx, err := on.BeginTxx(w.t.Context(), nil)
 	noError(w.t, err)
 	defer func() { noError(w.t, tx.Rollback()) }()
 	noError(w.t, tx.GetContext(w.t.Context(), &text, `EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, FORMAT JSON) `+statement, args...))
@@ -106,18 +108,59 @@ func TestPollsLookAtWhatTheyAnswerAlone(t *testing.T) {
 				} else {
 					w.exec(step)
 				}
-				w.poll(fmt.Sprintf("after %q", step), store.Polls(endpoint, since, open, few))
+				w.poll(fmt.Sprintf("after %q", step), w.Reading(), store.Polls(endpoint, since, open, few))
 			}
 		})
 	}
 }
 
+// As many sources and keys as a busy gateway has, of which few are meant.
+func TestSourcesAndKeysAreFoundByTheirIndexesAlone(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rule  string
+		steps []string
+	}{
+		{"on tables that were never analysed, empty and full, and analysed when full", []string{"SELECT 1", "", "ANALYZE"}},
+		{"on tables that were analysed while they were empty", []string{"ANALYZE", ""}},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.statisticsStay()
+			events := make([]millrace.Event, few)
+			for n := range events {
+				events[n] = w.event()
+				events[n].IdempotencyKey, events[n].BrokerMessageID = fmt.Sprint("k", n), fmt.Sprint("m", n)
+			}
+			for _, step := range c.steps {
+				if step == "" {
+					w.fillSources()
+					step = `INSERT INTO idempotency_keys (project_id, key, event_id, body_hash, expires_at)
+						SELECT id, kind || n, gen_random_uuid(), sha256(''), now() + n * interval '1 s' FROM projects, generate_series(1, 50000) n, unnest('{client:k,broker:m}'::text[]) kind`
+				}
+				w.exec(step)
+				w.poll(fmt.Sprintf("after %q", step), w.Reading(), store.SourcePolls("mask 7", few))
+				w.poll(fmt.Sprintf("after %q", step), w.Appending(), w.KeyPlans(events))
+			}
+		})
+	}
+}
+
+// fillSources writes 20,000 sources, most of which are of no interest to agents.
+func (w *world) fillSources() {
+	w.t.Helper()
+	w.exec(fmt.Sprintf(`INSERT INTO sources (id, project_id, name, type, mask_id, settings, disabled, deleted_at)
+		SELECT gen_random_uuid(), $1, 'n', CASE WHEN n %% 2 = 0 THEN 'http' ELSE 'pub_sub' END, 'mask ' || n, '{}',
+			n > %[1]d AND n %% 4 = 1, CASE WHEN n > %[1]d AND n %% 4 = 3 THEN now() END FROM generate_series(1, 20000) n`, 2*few), w.project)
+}
+
 // poll runs what is run again and again and refuses plans that look further
 // than they have to.
-func (w *world) poll(when string, polls []store.Poll) {
+func (w *world) poll(when string, on *sqlx.DB, polls []store.Poll) {
 	w.t.Helper()
 	for _, p := range polls {
-		plan, text := w.explain(p.SQL, p.Args)
+		plan, text := w.explain(on, p.SQL, p.Args)
 		rows, scanned := plan.looked()
 		if len(scanned) > 0 || rows > float64(p.Rows) {
 			w.t.Errorf("%s, %s looks at %.0f rows, want %d at most, and reads all of %v:\n%s", when, p.Name, rows, p.Rows, scanned, text)
