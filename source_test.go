@@ -1,0 +1,82 @@
+package millrace_test
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/millrace-dev/millrace"
+)
+
+func TestOriginsDifferWhereverTheirPartsDo(t *testing.T) {
+	kafka := func(topic string, brokers ...string) *millrace.PubSub {
+		return &millrace.PubSub{Kind: millrace.BrokerKafka, Kafka: &millrace.KafkaSource{Brokers: brokers, Topic: topic, GroupID: "g"}}
+	}
+	origins := map[string]string{}
+	for name, p := range map[string]*millrace.PubSub{
+		"none":                    nil,
+		"nothing in it":           {Kind: millrace.BrokerKafka},
+		"a topic":                 kafka("t", "a:1"),
+		"another topic":           kafka("u", "a:1"),
+		"more brokers":            kafka("t", "a:1", "b:1"),
+		"a topic with a quote":    kafka(`t" "a:1`, ""),
+		"a queue":                 {Kind: millrace.BrokerSQS, SQS: &millrace.SQSSource{Region: "r", Queue: "q"}},
+		"a queue elsewhere":       {Kind: millrace.BrokerSQS, SQS: &millrace.SQSSource{Region: "r", Queue: "q", Endpoint: "http://e"}},
+		"a subscription":          {Kind: millrace.BrokerGoogle, Google: &millrace.GoogleSource{ProjectID: "r", SubscriptionID: "q"}},
+		"a queue of AMQP":         {Kind: millrace.BrokerAMQP, AMQP: &millrace.AMQPSource{Host: "h", Queue: "q"}},
+		"a queue of a vhost":      {Kind: millrace.BrokerAMQP, AMQP: &millrace.AMQPSource{Host: "h", Queue: "q", VHost: "v"}},
+		"a queue of another port": {Kind: millrace.BrokerAMQP, AMQP: &millrace.AMQPSource{Host: "h", Queue: "q", Port: 1}},
+	} {
+		origin := p.Origin()
+		if other, taken := origins[origin]; taken {
+			t.Errorf("%s and %s have the origin %q", name, other, origin)
+		}
+		origins[origin] = name
+	}
+	if a, b := kafka("t", "a:1", "b:1").Origin(), kafka("t", "b:1", "a:1").Origin(); a != b {
+		t.Errorf("the order of brokers makes %q of %q", b, a)
+	}
+}
+
+// A secret that Secrets does not name would be lost in the database.
+func TestEverySecretOfASourceIsNamed(t *testing.T) {
+	var s millrace.Source
+	n := setSecrets(reflect.ValueOf(&s).Elem())
+	secrets := s.Secrets()
+	if len(secrets) != n || n == 0 {
+		t.Errorf("%d of %d secrets are named: %v", len(secrets), n, secrets)
+	}
+	for name, at := range secrets {
+		if at.Reveal() != "secret" {
+			t.Errorf("%s is %q", name, at.Reveal())
+		}
+		*at = "other"
+	}
+	for name, at := range s.Secrets() {
+		if at.Reveal() != "other" {
+			t.Errorf("what is written to %s does not reach it", name)
+		}
+	}
+	if n := len((millrace.Source{}).Secrets()); n != 0 {
+		t.Errorf("a source of nothing has %d secrets", n)
+	}
+}
+
+// setSecrets makes all that a value points to, sets each secret in it, and
+// counts them.
+func setSecrets(v reflect.Value) int {
+	n := 0
+	switch {
+	case v.Type() == reflect.TypeFor[millrace.Sensitive]():
+		v.SetString("secret")
+		return 1
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		return setSecrets(v.Elem())
+	case v.Kind() == reflect.Struct && v.Type() != reflect.TypeFor[time.Time]():
+		for i := range v.NumField() {
+			n += setSecrets(v.Field(i))
+		}
+	}
+	return n
+}
