@@ -48,13 +48,13 @@ func (e *emitter) reserve(ctx context.Context) bool {
 func (e *emitter) release() { <-e.slots }
 
 // emit hands a message on, in a slot reserved for it. settled is called once,
-// from another goroutine, when the message is done with; a message that ctx
-// keeps from being taken is let go.
+// from another goroutine, when the message is done with. One that is given
+// back after ctx has ended is let go, and so is one whose own context ends.
 func (e *emitter) emit(ctx context.Context, msg *message.Message, settled func(acked bool)) {
 	e.inFlight.Go(func() {
-		acked, values := false, msg.Context()
+		acked, own := false, msg.Context()
 		for wait := backoffFirst; ; wait = min(2*wait, backoffLast) {
-			if acked = e.pass(ctx, msg, values); acked || ctx.Err() != nil || e.life.Err() != nil {
+			if acked = e.pass(msg, own); acked || ctx.Err() != nil || own.Err() != nil || e.life.Err() != nil {
 				break
 			}
 			pause(ctx, wait)
@@ -66,13 +66,14 @@ func (e *emitter) emit(ctx context.Context, msg *message.Message, settled func(a
 }
 
 // pass hands a message to the router once and waits for what becomes of it.
-func (e *emitter) pass(ctx context.Context, msg *message.Message, values context.Context) bool {
-	of, done := context.WithCancel(e.life)
+func (e *emitter) pass(msg *message.Message, own context.Context) bool {
+	life, done := context.WithCancel(e.life)
 	defer done()
-	msg.SetContext(valuesOf{of, values})
+	defer context.AfterFunc(own, done)()
+	msg.SetContext(valuesOf{life, own})
 	select {
 	case e.out <- msg:
-	case <-ctx.Done():
+	case <-life.Done():
 		return false
 	}
 	select {
@@ -80,7 +81,12 @@ func (e *emitter) pass(ctx context.Context, msg *message.Message, values context
 		return true
 	case <-msg.Nacked():
 		return false
-	case <-e.life.Done():
+	case <-life.Done():
+	}
+	select {
+	case <-msg.Acked(): // at the last moment
+		return true
+	default:
 		return false
 	}
 }

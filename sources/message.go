@@ -2,10 +2,13 @@ package sources
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -29,26 +32,62 @@ type brokerMessage struct {
 	body    []byte
 }
 
-// coordinates begin the id of each message of a source.
+// longestID bounds the coordinates of a message, which are a key in the store.
+const longestID = 512
+
+// coordinates begin the id of each message of a source. What a broker says
+// that cannot be kept as a key is kept as its digest.
 func coordinates(s millrace.Source, rest ...any) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s:%s:%d", s.PubSub.Kind, s.ID, s.Revision)
+	var from, of strings.Builder
+	fmt.Fprintf(&from, "%s:%s:%d", s.PubSub.Kind, s.ID, s.Revision)
 	for _, part := range rest {
-		fmt.Fprintf(&b, ":%v", part)
+		fmt.Fprintf(&of, ":%v", part)
 	}
-	return b.String()
+	id := of.String()
+	if from.Len()+len(id) > longestID || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
+		sum := sha256.Sum256([]byte(id))
+		id = ":sha256:" + hex.EncodeToString(sum[:])
+	}
+	return from.String() + id
 }
 
 type brokerMessageKey struct{}
 
 // message makes the pipeline's message of a broker's.
 func (m *brokerMessage) message() *message.Message {
+	return m.messageIn(context.Background())
+}
+
+// messageIn makes the pipeline's message of one that its source lets go when
+// the context ends.
+func (m *brokerMessage) messageIn(ctx context.Context) *message.Message {
+	m.headers = storable(m.headers)
 	msg := message.NewMessage(m.id, m.body)
 	if trace := headerOf(m.headers, "traceparent"); trace != "" {
 		msg.Metadata.Set("traceparent", trace) // W3C Trace Context
 	}
-	msg.SetContext(context.WithValue(context.Background(), brokerMessageKey{}, m))
+	msg.SetContext(context.WithValue(ctx, brokerMessageKey{}, m))
 	return msg
+}
+
+// storable makes headers such that the store can keep them, whatever a
+// producer wrote: it takes text without NUL.
+func storable(headers map[string]string) map[string]string {
+	clean := make(map[string]string, len(headers))
+	for name, value := range headers {
+		name = strings.ReplaceAll(strings.ToValidUTF8(name, "\uFFFD"), "\x00", "\uFFFD")
+		clean[name] = headerText(value)
+	}
+	return clean
+}
+
+// headerText is the value of a header as text: as it is, or in base64 where
+// it is none.
+func headerText[T []byte | string](value T) string {
+	if text := string(value); utf8.ValidString(text) && !strings.Contains(text, "\x00") {
+		return text
+	}
+	return base64.StdEncoding.EncodeToString([]byte(value))
 }
 
 // Messages reads the messages of one source that reads a broker.
@@ -69,12 +108,18 @@ func (s Messages) Submission(msg *message.Message) (millrace.Submission, error) 
 		TraceParent: msg.Metadata.Get("traceparent"), Ack: s.Source.AckLevel(),
 	}
 	var err error
-	if s.Source.PubSub.Raw {
-		err = s.raw(m, &sub)
-	} else {
+	switch {
+	case len(m.body) == 0:
+		err = fmt.Errorf("the message is empty")
+	case s.Source.PubSub.Raw:
+		sub.Payload = m.body
+	default:
 		err = s.call(m, &sub)
 	}
-	return sub, err
+	if err != nil {
+		return sub, err
+	}
+	return sub, newMapping(s.Source, m.headers, m.body, nil).apply(&sub)
 }
 
 // DeadLetter completes the dead letter of a message: it is the project's, it
@@ -90,17 +135,10 @@ func (s Messages) DeadLetter(msg *message.Message, d *millrace.DeadLetter) {
 	if at.IsZero() {
 		at = time.Now()
 	}
+	if at.UnixMilli() < 0 {
+		at = time.UnixMilli(0) // no id bears an earlier time
+	}
 	d.ID = millrace.DerivedID(at, uuid.NewSHA1(uuid.NameSpaceOID, []byte(m.id)))
-}
-
-// call is the JSON of a call of the API.
-type call struct {
-	EndpointID     string            `json:"endpoint_id"`
-	OwnerID        string            `json:"owner_id"`
-	EventType      string            `json:"event_type"`
-	Data           json.RawMessage   `json:"data"`
-	CustomHeaders  map[string]string `json:"custom_headers"`
-	IdempotencyKey string            `json:"idempotency_key"`
 }
 
 // kindHeader says which call a message stands for: single, fanout or
@@ -108,71 +146,22 @@ type call struct {
 const kindHeader = "x-convoy-message-type"
 
 func (s Messages) call(m *brokerMessage, sub *millrace.Submission) error {
-	if !utf8.Valid(m.body) {
-		return fmt.Errorf("the message is not valid UTF-8")
-	}
-	var c call
-	if err := json.Unmarshal(m.body, &c); err != nil {
-		return fmt.Errorf("the message is not the JSON of an event: %w", err)
+	c, err := readCall(m.body)
+	if err != nil {
+		return err
 	}
 	kind := headerOf(m.headers, kindHeader)
-	for name, value := range c.CustomHeaders {
+	for name, value := range c.customHeaders {
 		if strings.EqualFold(name, kindHeader) {
-			delete(c.CustomHeaders, name)
+			delete(c.customHeaders, name)
 			if kind == "" {
 				kind = value
 			}
 		}
 	}
-	sub.Type, sub.Payload, sub.Headers, sub.IdempotencyKey = c.EventType, c.Data, c.CustomHeaders, c.IdempotencyKey
-	if string(c.Data) == "null" || string(c.Data) == `""` {
-		sub.Payload = nil
-	}
-	if err := c.audience(kind, &sub.Audience); err != nil {
-		return err
-	}
-	return s.apply(m, sub)
-}
-
-// audience is whom the call sends to.
-func (c call) audience(kind string, to *millrace.Audience) error {
-	if kind == "" {
-		kind = "single"
-		if c.EndpointID == "" {
-			kind = "broadcast"
-		}
-	}
-	switch strings.ToLower(kind) {
-	case "single":
-		if c.EndpointID == "" {
-			return millrace.Missing("endpoint_id")
-		}
-		id, err := millrace.ParseID(c.EndpointID)
-		if err != nil {
-			return millrace.NotFound("endpoint")
-		}
-		to.EndpointID = id
-	case "fanout":
-		if c.OwnerID == "" {
-			return millrace.Missing("owner_id")
-		}
-		to.OwnerID = c.OwnerID
-	case "broadcast":
-	default:
-		return millrace.Invalid(kindHeader, "must be single, fanout or broadcast, not %q", kind)
-	}
-	return nil
-}
-
-// raw takes the message itself as data.
-func (s Messages) raw(m *brokerMessage, sub *millrace.Submission) error {
-	sub.Payload = m.body
-	return s.apply(m, sub)
-}
-
-// apply takes from the message what the source's mapping says.
-func (s Messages) apply(m *brokerMessage, sub *millrace.Submission) error {
-	return newMapping(s.Source, m.headers, m.body, nil).apply(sub)
+	sub.Type, sub.Payload, sub.Headers, sub.IdempotencyKey = c.eventType, c.data, c.customHeaders, c.idempotencyKey
+	sub.Audience, err = c.audience(kind)
+	return err
 }
 
 // headerOf finds a header whatever its case.

@@ -1,0 +1,159 @@
+package sources
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	saslplain "github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	millrace "github.com/millrace-dev/millrace"
+)
+
+const (
+	// kafkaWorkers is how many messages a topic has in flight unless its source
+	// says so: what a few group commits of the store take at a time.
+	kafkaWorkers = 256
+	// kafkaDial bounds connecting.
+	kafkaDial = 5 * time.Second
+	// kafkaSession is how long a member may be silent before its partitions go
+	// to others; brokers take no less than 6s by default.
+	kafkaSession = 10 * time.Second
+	// kafkaRebalance is how long members may take to give up partitions.
+	kafkaRebalance = 30 * time.Second
+	// kafkaFarewell is how long what is in flight of a partition may take when
+	// it goes to another member.
+	kafkaFarewell = 10 * time.Second
+	// kafkaCommitEvery is how often is committed what was acked: what a crash
+	// delivers again at most, beside what was in flight.
+	kafkaCommitEvery = 500 * time.Millisecond
+	// kafkaFetchWait is how long a broker may wait for something new. It also
+	// bounds how late a partition that rested is fetched again.
+	kafkaFetchWait = 500 * time.Millisecond
+	// kafkaFetchBytes and kafkaPartitionBytes are what a broker answers at
+	// once. A message that is larger comes alone.
+	kafkaFetchBytes     = 8 << 20
+	kafkaPartitionBytes = 1 << 20
+)
+
+// kafkaBroker reads a topic of Kafka as a member of a consumer group.
+type kafkaBroker struct {
+	*link
+	source millrace.Source
+	topic  millrace.KafkaSource
+	// tls is how TLS is spoken where it is.
+	tls *tls.Config
+	// cautious is set where reading failed: joining the group proves nothing
+	// then.
+	cautious atomic.Bool
+}
+
+func newKafka(c BrokerConfig) *kafkaBroker {
+	b := &kafkaBroker{link: newLink(c, c.workers(kafkaWorkers)), source: c.Source, topic: *c.Source.PubSub.Kafka}
+	b.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	b.connection = b.read
+	return b
+}
+
+// read is one membership in the group.
+func (b *kafkaBroker) read(ctx context.Context, e *emitter) error {
+	m := newKafkaMember(b)
+	client, err := kgo.NewClient(b.options(m)...)
+	if err != nil {
+		return errors.New(b.plainly(err))
+	}
+	m.use(client)
+	if m.topicID, err = m.look(ctx); err != nil {
+		client.CloseAllowingRebalance()
+		return errors.New(b.plainly(err))
+	}
+	if err := m.run(ctx, e); err != nil {
+		b.cautious.Store(true)
+		return errors.New(b.plainly(err))
+	}
+	return nil
+}
+
+func (b *kafkaBroker) options(m *kafkaMember) []kgo.Opt {
+	options := []kgo.Opt{
+		kgo.ClientID("millrace"), kgo.DisableClientMetrics(), kgo.SeedBrokers(b.topic.Brokers...), kgo.DialTimeout(kafkaDial),
+		kgo.ConsumerGroup(b.topic.GroupID), kgo.SessionTimeout(kafkaSession), kgo.RebalanceTimeout(kafkaRebalance),
+		// What was never read begins at the oldest, and what was lost is looked
+		// for there: read again is found by its coordinates, skipped is gone.
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		// Between a poll and the noting of what came, no partition may go.
+		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.lost),
+		kgo.FetchMaxWait(kafkaFetchWait), kgo.FetchMaxBytes(kafkaFetchBytes), kgo.FetchMaxPartitionBytes(kafkaPartitionBytes),
+		kgo.MetadataMaxAge(time.Minute), // new partitions are found within it
+	}
+	if auth := b.topic.Auth; auth != nil {
+		if auth.TLS {
+			options = append(options, kgo.DialTLSConfig(b.tls))
+		}
+		if auth.Type != "" {
+			options = append(options, kgo.SASL(mechanism(*auth)))
+		}
+	}
+	return options
+}
+
+func mechanism(a millrace.KafkaAuth) sasl.Mechanism {
+	password := a.Password.Reveal()
+	switch {
+	case a.Type == "plain":
+		return saslplain.Auth{User: a.Username, Pass: password}.AsMechanism()
+	case a.Hash == "SHA512":
+		return scram.Auth{User: a.Username, Pass: password}.AsSha512Mechanism()
+	}
+	return scram.Auth{User: a.Username, Pass: password}.AsSha256Mechanism()
+}
+
+// look asks for the topic's id; the zero id: the broker knows of none.
+func (m *kafkaMember) look(ctx context.Context) (kadm.TopicID, error) {
+	ctx, cancel := context.WithTimeout(ctx, promptly)
+	defer cancel()
+	topics, err := m.admin.ListTopics(ctx, m.of.topic.Topic)
+	if err != nil {
+		return kadm.TopicID{}, err
+	}
+	topic := topics[m.of.topic.Topic]
+	return topic.ID, topic.Err
+}
+
+// lag is how many messages of the topic the group has not committed.
+func (m *kafkaMember) lag(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, promptly)
+	defer cancel()
+	topic := m.of.topic.Topic
+	ends, err := m.admin.ListEndOffsets(ctx, topic)
+	if err = errors.Join(err, ends.Error()); err != nil {
+		return 0, err
+	}
+	starts, err := m.admin.ListStartOffsets(ctx, topic)
+	if err = errors.Join(err, starts.Error()); err != nil {
+		return 0, err
+	}
+	commits, err := m.admin.FetchOffsetsForTopics(ctx, m.of.topic.GroupID, topic)
+	if err != nil {
+		return 0, err
+	}
+	var lag int64
+	ends.Each(func(end kadm.ListedOffset) {
+		from := int64(-1)
+		if commit, known := commits.Lookup(topic, end.Partition); known {
+			from = commit.At
+		}
+		if start, known := starts.Lookup(topic, end.Partition); known {
+			from = max(from, start.Offset)
+		}
+		lag += max(0, end.Offset-from)
+	})
+	return lag, nil
+}

@@ -1,0 +1,308 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// kafkaMember is one membership in a consumer group.
+//
+//	poll ─▶ assignment ─▶ dispatch ─▶ the pipeline ─▶ assignment ─▶ commit
+type kafkaMember struct {
+	of      *kafkaBroker
+	client  *kgo.Client
+	admin   *kadm.Client
+	topicID kadm.TopicID
+	has     *assignment
+	joined  atomic.Bool
+
+	committing sync.Mutex
+	mu         sync.Mutex
+	// broken is why a partition is not read, and since when.
+	broken error
+	since  time.Time
+}
+
+func newKafkaMember(b *kafkaBroker) *kafkaMember {
+	return &kafkaMember{of: b, has: newAssignment(b.workers)}
+}
+
+// use gives the member its client, which has not joined yet.
+func (m *kafkaMember) use(client *kgo.Client) {
+	m.client, m.admin = client, kadm.NewClient(client)
+	m.has.pause = func(n int32) { client.PauseFetchPartitions(map[string][]int32{m.of.topic.Topic: {n}}) }
+	m.has.resume = func(n int32) { client.ResumeFetchPartitions(map[string][]int32{m.of.topic.Topic: {n}}) }
+}
+
+// run reads until ctx ends and what is in flight is settled, or until an
+// error that only another membership may mend.
+func (m *kafkaMember) run(ctx context.Context, e *emitter) error {
+	m.client.AddConsumeTopics(m.of.topic.Topic)
+	reading, stop := context.WithCancelCause(ctx)
+	beside, end := context.WithCancel(context.Background())
+	var readers, others sync.WaitGroup
+	readers.Go(func() { m.poll(reading) })
+	readers.Go(func() { m.dispatch(reading, e) })
+	others.Go(func() { every(beside, kafkaCommitEvery, func() { m.commit(nil) }) })
+	others.Go(func() {
+		every(beside, kafkaLookEvery, func() {
+			if err := m.watch(beside); err != nil {
+				stop(err)
+			}
+		})
+	})
+	readers.Wait()
+	if ctx.Err() != nil {
+		e.inFlight.Wait()
+	}
+	end()
+	others.Wait()
+	m.leave()
+	err := context.Cause(reading)
+	stop(nil)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// poll fetches what there is room for.
+func (m *kafkaMember) poll(ctx context.Context) {
+	defer m.client.AllowRebalance()
+	for m.has.hungry(ctx) {
+		fetches := m.client.PollRecords(ctx, -1)
+		fetches.EachError(func(_ string, number int32, err error) { m.failed(number, err) })
+		fetches.EachTopic(func(t kgo.FetchTopic) {
+			topic := m.name(t.TopicID)
+			t.EachPartition(func(p kgo.FetchPartition) {
+				if len(p.Records) > 0 {
+					m.has.put(topic, p.Partition, p.Records)
+				}
+			})
+		})
+		m.client.AllowRebalance()
+	}
+}
+
+// name is what stands for the topic in its messages' coordinates: its id,
+// which another topic of the same name does not have.
+func (m *kafkaMember) name(fetched [16]byte) string {
+	for _, id := range [][16]byte{fetched, m.topicID} {
+		if id != [16]byte{} {
+			return uuid.UUID(id).String()
+		}
+	}
+	return m.of.topic.Topic
+}
+
+// failed notes what the client says of its reading.
+func (m *kafkaMember) failed(number int32, err error) {
+	var (
+		lost  *kgo.ErrDataLoss
+		group *kgo.ErrGroupSession
+	)
+	switch {
+	case errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed):
+	case errors.As(err, &lost):
+		m.of.config.Logger.Warn("the broker lost messages", "source", m.of.source.ID, "error", err)
+	case errors.As(err, &group):
+		m.joined.Store(false)
+		m.unhealthy(err)
+	default:
+		m.mu.Lock()
+		if m.broken == nil {
+			m.since = time.Now()
+		}
+		m.broken = fmt.Errorf("read partition %d: %w", number, err)
+		m.mu.Unlock()
+		m.unhealthy(err)
+	}
+}
+
+func (m *kafkaMember) unhealthy(err error) {
+	m.of.unhealthy(errors.New(m.of.plainly(err)))
+}
+
+// dispatch hands on what may begin, as there are workers.
+func (m *kafkaMember) dispatch(ctx context.Context, e *emitter) {
+	for e.reserve(ctx) {
+		t, ok := m.has.next(ctx)
+		if !ok {
+			e.release()
+			return
+		}
+		e.emit(ctx, m.message(t), func(acked bool) { m.has.settle(t, acked) })
+	}
+}
+
+// message makes the pipeline's message of a record.
+func (m *kafkaMember) message(t task) *message.Message {
+	r := t.record
+	made := &brokerMessage{
+		id: coordinates(m.of.source, t.of.topic, r.Partition, r.Offset), at: r.Timestamp,
+		headers: make(map[string]string, len(r.Headers)), body: r.Value,
+	}
+	for _, h := range r.Headers {
+		if _, given := made.headers[h.Key]; !given {
+			made.headers[h.Key] = headerText(h.Value)
+		}
+	}
+	return made.messageIn(t.of.life)
+}
+
+// commit tells the broker where the group goes on: of some partitions, or of
+// all. What fails is committed with the next.
+func (m *kafkaMember) commit(of []*partition) {
+	m.committing.Lock()
+	defer m.committing.Unlock()
+	due, offsets := m.has.uncommitted(of)
+	if len(due) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), promptly)
+	defer cancel()
+	m.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{m.of.topic.Topic: offsets},
+		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, answer *kmsg.OffsetCommitResponse, err error) {
+			if err != nil {
+				m.of.config.Logger.Warn("offsets are not committed", "source", m.of.source.ID, "error", m.of.plainly(err))
+				return
+			}
+			refused := refusals(answer)
+			for _, p := range due {
+				if err := refused[p.number]; err != nil {
+					m.of.config.Logger.Warn("an offset is not committed", "source", m.of.source.ID, "partition", p.number, "error", m.of.plainly(err))
+				} else {
+					m.has.committed(p, offsets[p.number])
+				}
+			}
+		})
+}
+
+// refusals are the partitions whose commit was refused.
+func refusals(answer *kmsg.OffsetCommitResponse) map[int32]error {
+	refused := map[int32]error{}
+	for _, t := range answer.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				refused[p.Partition] = err
+			}
+		}
+	}
+	return refused
+}
+
+// assigned takes partitions over, as the group says.
+func (m *kafkaMember) assigned(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	m.has.add(m.name([16]byte{}), partitions[m.of.topic.Topic])
+	m.joined.Store(true)
+	if !m.of.cautious.Load() {
+		m.of.healthy()
+	}
+}
+
+// revoked gives partitions to another member: what is in flight of them may
+// finish, is committed, and then they are gone.
+func (m *kafkaMember) revoked(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	given := m.has.remove(partitions[m.of.topic.Topic])
+	late := time.NewTimer(kafkaFarewell)
+	defer late.Stop()
+	for _, p := range given {
+		select {
+		case <-p.idle:
+		case <-late.C:
+			late.Reset(0)
+		}
+		p.end()
+	}
+	if len(given) > 0 {
+		m.commit(given)
+	}
+}
+
+// lost notes that partitions went to other members without a word. What is in
+// flight of them commits nothing.
+func (m *kafkaMember) lost(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	for _, p := range m.has.remove(partitions[m.of.topic.Topic]) {
+		p.end()
+	}
+}
+
+// leave leaves the group, and gives up what the member still has.
+func (m *kafkaMember) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), kafkaFarewell+promptly)
+	defer cancel()
+	_ = m.client.LeaveGroupContext(ctx) // the group finds out by itself if the broker is gone
+	m.client.CloseAllowingRebalance()
+}
+
+const (
+	// kafkaLookEvery is how often the broker is asked for topic and lag.
+	kafkaLookEvery = 3 * time.Second
+	// kafkaBrokenFor is how long a partition may not be read before another
+	// membership is tried.
+	kafkaBrokenFor = 15 * time.Second
+)
+
+// errRecreated: the topic is another by now, of the same name.
+var errRecreated = errors.New("the topic was deleted and created again")
+
+// watch looks whether the broker answers and how much waits there. An error
+// is one that only another membership may mend.
+func (m *kafkaMember) watch(ctx context.Context) error {
+	id, err := m.look(ctx)
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return err
+	case err == nil && id != m.topicID:
+		return errRecreated
+	}
+	var waiting int64
+	if err == nil {
+		waiting, err = m.lag(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		m.of.lag(-1)
+		m.unhealthy(err)
+		return nil
+	}
+	m.of.lag(waiting)
+	m.mu.Lock()
+	broken, since := m.broken, m.since
+	m.mu.Unlock()
+	switch {
+	case broken != nil && time.Since(since) > kafkaBrokenFor:
+		return broken
+	case broken == nil && m.joined.Load():
+		m.of.cautious.Store(false)
+		m.of.healthy()
+	}
+	return nil
+}
+
+// every does something again and again, until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			do()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
