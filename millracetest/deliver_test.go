@@ -98,7 +98,7 @@ func TestAFailedDeliveryIsTriedAgainUnderTheSameID(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			gw := New(t)
-			r := gw.Receiver(Replies(replies...), Tries(5), Endpoint("http_timeout", 1))
+			r := gw.Receiver(Replies(replies...), Tries(5), Endpoint("http_timeout", 5))
 			gw.Send(Event("order.paid"))
 			got := r.Want(Attempts(3), SameID())
 			if gw.deliveries("delivered", 1)[0].Metadata.NumTrials != 3 {

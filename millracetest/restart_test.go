@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -86,15 +87,16 @@ func (r *Redis) repeat(topic string) {
 func TestWhatWaitsAndWhatIsHeldOutlivesRestarts(t *testing.T) {
 	t.Parallel()
 	gw := New(t)
-	held, waiting := gw.Receiver(), gw.Receiver(Replies(500), Endpoint("strategy", map[string]any{"type": "list", "schedule": []int{0, 3, 3}}))
+	const events = 20
+	once := append(slices.Repeat([]int{500}, events), 200)
+	held, waiting := gw.Receiver(), gw.Receiver(Replies(once...), Endpoint("strategy", map[string]any{"type": "list", "schedule": append([]int{0}, slices.Repeat([]int{3}, events)...)}))
 	toggle(gw, held)
 	var ids []string
-	for range 20 {
+	for range events {
 		ids = append(ids, gw.Send(Event("order.paid")).UID)
 	}
 	gw.deliveries("held", len(ids))
 	waiting.Want(Events(ids...))
-	waiting.Answer(200)
 	for _, r := range []*Role{gw.Agent, gw.Server, gw.Egress} {
 		r.Restart()
 	}
@@ -157,7 +159,7 @@ func TestTwoAgentsShareTheWorkAndOneGoesOnWhenTheLeaderIsKilled(t *testing.T) {
 		return err
 	})
 	other := gw.AnotherAgent()
-	r := gw.Receiver(Slow(20*time.Millisecond), Replies(500), Endpoint("strategy", map[string]any{"type": "list", "schedule": []int{0, 3, 3, 3, 3, 3, 3}}))
+	r := gw.Receiver(Slow(20*time.Millisecond), Replies(500), Endpoint("strategy", map[string]any{"type": "list", "schedule": append([]int{0}, slices.Repeat([]int{3}, 30)...)}))
 	ids := gw.Under(Load{Events: 300, Ack: "queued"})
 	r.Want(Came(ids...))
 	for name, agent := range map[string]*Role{"first": leader, "second": other} {
