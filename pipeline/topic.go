@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -31,7 +32,8 @@ const traceKey = "traceparent"
 // it is, the trace in the metadata, and whose it is and the lane in the
 // context, which stays in the process.
 type parts struct {
-	uuid    string
+	id      millrace.ID
+	turn    int // of a delivery
 	project millrace.ID
 	payload *[]byte
 	trace   *string
@@ -43,29 +45,41 @@ type parts struct {
 func partsOf(v any) parts {
 	switch v := v.(type) {
 	case *millrace.Event:
-		return parts{v.ID.String(), v.ProjectID, &v.Payload, &v.TraceParent, false}
+		return parts{v.ID, 0, v.ProjectID, &v.Payload, &v.TraceParent, false}
 	case *millrace.StoredEvent:
-		return parts{v.ID.String(), v.ProjectID, &v.Payload, &v.TraceParent, v.ReplayID != millrace.ID{}}
+		return parts{v.ID, 0, v.ProjectID, &v.Payload, &v.TraceParent, v.ReplayID != millrace.ID{}}
 	case *millrace.Delivery:
-		return parts{turnUUID(v.ID, v.Turn), v.ProjectID, &v.Payload, &v.TraceParent, v.Bulk}
+		return parts{v.ID, v.Turn, v.ProjectID, &v.Payload, &v.TraceParent, v.Bulk}
 	}
 	panic(fmt.Sprintf("pipeline: %T travels on no topic", v))
 }
 
+// uuid names the message.
+func (p parts) uuid() string {
+	if p.turn == 0 {
+		return p.id.String()
+	}
+	return turnUUID(p.id, p.turn)
+}
+
 // turnUUID names the message of one turn of a delivery.
-func turnUUID(delivery millrace.ID, turn int) string { return fmt.Sprintf("%s-%d", delivery, turn) }
+func turnUUID(delivery millrace.ID, turn int) string {
+	return delivery.String() + "-" + strconv.Itoa(turn)
+}
+
+// headRoom is as long as a head is as a rule, with some headers.
+const headRoom = 512
 
 // encode makes the message of a value, for its topic: a head of JSON, a line
 // feed, and the payload's bytes.
 func encode[T any](to Topic[T], v T) (*message.Message, error) {
 	p := partsOf(&v)
-	head, err := json.Marshal(&v)
+	body, err := appendHead(make([]byte, 0, headRoom+len(*p.payload)), &v)
 	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
 	}
-	body := make([]byte, 0, len(head)+1+len(*p.payload))
-	body = append(append(append(body, head...), '\n'), *p.payload...)
-	msg := message.NewMessage(p.uuid, body)
+	body = append(append(body, '\n'), *p.payload...)
+	msg := message.NewMessage(p.uuid(), body)
 	msg.SetContext(&address{Context: msg.Context(), topic: string(to), project: p.project})
 	if *p.trace != "" {
 		msg.Metadata.Set(traceKey, *p.trace)
@@ -83,8 +97,11 @@ func decode[T any](msg *message.Message) (T, error) {
 	if !found {
 		return v, errors.New("the message has no line feed after its head")
 	}
-	if err := json.Unmarshal(head, &v); err != nil {
-		return v, fmt.Errorf("the message's head: %w", err)
+	if !readHead(head, &v) {
+		v = *new(T)
+		if err := json.Unmarshal(head, &v); err != nil {
+			return v, fmt.Errorf("the message's head: %w", err)
+		}
 	}
 	p := partsOf(&v)
 	*p.payload = payload
