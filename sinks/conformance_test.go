@@ -45,7 +45,7 @@ const brokerSecret = "open-sesame"
 
 func eachBroker(t *testing.T, test func(t *testing.T, r rig)) {
 	for name, start := range map[string]func(*testing.T) rig{
-		"kafka": newKafkaRig, "sqs": newSQSRig, "pubsub": newPubSubRig,
+		"kafka": newKafkaRig, "sqs": newSQSRig, "pubsub": newPubSubRig, "amqp": newAMQPRig,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, start(t)) })
 	}

@@ -98,6 +98,8 @@ type connectProxy struct {
 	seen    atomic.Pointer[http.Request] // the last CONNECT
 	// to is where all tunnels go, if set, whatever is asked for.
 	to atomic.Pointer[string]
+	// forbidden is a target that the policy forbids, if set.
+	forbidden atomic.Pointer[string]
 	// answer is what CONNECT is answered with instead of a tunnel, if set.
 	answer atomic.Pointer[string]
 }
@@ -126,6 +128,10 @@ func (p *connectProxy) tunnel(client net.Conn) {
 	p.seen.Store(r)
 	if s := p.answer.Load(); s != nil {
 		io.WriteString(client, *s)
+		return
+	}
+	if f := p.forbidden.Load(); f != nil && *f == r.Host {
+		io.WriteString(client, "HTTP/1.1 403 Forbidden\r\nX-Millrace-Egress: address_not_public\r\nContent-Length: 0\r\n\r\n")
 		return
 	}
 	target := r.Host

@@ -2,14 +2,20 @@ package sinks
 
 import (
 	"context"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	wkafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/millrace-dev/millrace"
@@ -94,5 +100,123 @@ func TestAKafkaRecordHasTheKeyThatStandsInThePayload(t *testing.T) {
 	if given, none := keys["7"], keys[""]; !given || none || len(keys) != 2 {
 		t.Errorf("the keys are %v", keys)
 	}
-	_ = time.Second
+}
+
+func TestABrokerThatTheClusterNamesIsJudgedToo(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, "orders"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	brokers := c.ListenAddrs()
+	leader := int(c.LeaderFor("orders", 0))
+	p := newProxy(t)
+	p.forbidden.Store(&brokers[leader])
+	d := deliveryOn(millrace.Endpoint{Kind: millrace.SinkKafka, Sink: millrace.Sink{Kafka: &millrace.KafkaSink{Brokers: []string{brokers[1-leader]}, Topic: "orders"}}})
+	want(t, sent(t, allSinks(t, p), d), millrace.OutcomeBlocked)
+}
+
+func TestOneMessageThatIsTooLargeTakesNoOtherWithIt(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "3000"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	s := allSinks(t, newProxy(t))
+	e := millrace.Endpoint{Kind: millrace.SinkKafka, Sink: millrace.Sink{Kafka: &millrace.KafkaSink{Brokers: c.ListenAddrs(), Topic: "orders"}}}
+	var sending sync.WaitGroup
+	for i := range 60 {
+		d := deliveryOn(e)
+		size, expected := 500, millrace.OutcomeSuccess
+		if i%10 == 0 {
+			size, expected = 5000, millrace.OutcomeTooLarge
+		}
+		d.Delivery.Payload = make([]byte, size)
+		for j := range d.Delivery.Payload { // so that no compression makes it small
+			d.Delivery.Payload[j] = byte(rand.Uint32())
+		}
+		sending.Go(func() {
+			if a, err := s.Send(t.Context(), d); err != nil || a.Outcome != expected {
+				t.Errorf("%d bytes: %s, %s, %v", size, a.Outcome, a.Error, err)
+			}
+		})
+	}
+	sending.Wait()
+}
+
+func TestABrokerThatConfirmsNothingHoldsTheDeadline(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	s := allSinks(t, newProxy(t))
+	d := deliveryOn(millrace.Endpoint{Kind: millrace.SinkKafka, Sink: millrace.Sink{Kafka: &millrace.KafkaSink{Brokers: c.ListenAddrs(), Topic: "orders"}}})
+	want(t, sent(t, s, d), millrace.OutcomeSuccess)
+	release := make(chan struct{})
+	const produce = 0
+	var hung atomic.Bool
+	c.ControlKey(produce, func(kmsg.Request) (kmsg.Response, error, bool) {
+		if hung.CompareAndSwap(false, true) {
+			c.SleepControl(func() { <-release })
+		}
+		return nil, nil, false
+	})
+	short := d
+	short.Endpoint.Timeout = 300 * time.Millisecond
+	a := sent(t, s, short)
+	want(t, a, millrace.OutcomeTimeout)
+	if over := a.Latency - short.Endpoint.Timeout; over < 0 || over > overshoot {
+		t.Errorf("a deadline of %s was held after %s", short.Endpoint.Timeout, a.Latency)
+	}
+	want(t, sent(t, s, d), millrace.OutcomeSuccess) // by another connection
+	close(release)
+}
+
+func TestKafkasAnswersAreTold(t *testing.T) {
+	for answer, outcome := range map[*kerr.Error]millrace.Outcome{
+		kerr.TopicAuthorizationFailed: millrace.OutcomeAuthentication, kerr.SaslAuthenticationFailed: millrace.OutcomeAuthentication,
+		kerr.InvalidTopicException: millrace.OutcomeMissing, kerr.NotEnoughReplicas: millrace.OutcomeServerError, kerr.NotLeaderForPartition: millrace.OutcomeServerError,
+		kerr.InvalidRecord: millrace.OutcomeClientError, kerr.ThrottlingQuotaExceeded: millrace.OutcomeTooMany, kerr.RecordListTooLarge: millrace.OutcomeTooLarge,
+	} {
+		t.Run(answer.Message, func(t *testing.T) {
+			c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Close)
+			requests := 0
+			c.ControlKey(0, func(r kmsg.Request) (kmsg.Response, error, bool) {
+				c.KeepControl()
+				requests++
+				return produceRefused(r.(*kmsg.ProduceRequest), answer.Code), nil, true
+			})
+			s := allSinks(t, newProxy(t))
+			d := deliveryOn(millrace.Endpoint{Kind: millrace.SinkKafka, Sink: millrace.Sink{Kafka: &millrace.KafkaSink{Brokers: c.ListenAddrs(), Topic: "orders"}}})
+			a := sent(t, s, d)
+			want(t, a, outcome)
+			if !strings.Contains(a.Error, answer.Message) {
+				t.Errorf("the sentence does not name it: %s", a.Error)
+			}
+			if requests != 1 {
+				t.Errorf("one attempt was %d requests", requests)
+			}
+		})
+	}
+}
+
+// produceRefused is a broker's refusal of all that was sent.
+func produceRefused(r *kmsg.ProduceRequest, code int16) kmsg.Response {
+	response := r.ResponseKind().(*kmsg.ProduceResponse)
+	for _, topic := range r.Topics {
+		t := kmsg.NewProduceResponseTopic()
+		t.Topic, t.TopicID = topic.Topic, topic.TopicID
+		for _, partition := range topic.Partitions {
+			p := kmsg.NewProduceResponseTopicPartition()
+			p.Partition, p.ErrorCode = partition.Partition, code
+			t.Partitions = append(t.Partitions, p)
+		}
+		response.Topics = append(response.Topics, t)
+	}
+	return response
 }

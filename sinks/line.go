@@ -27,9 +27,9 @@ type line struct {
 	mu      sync.Mutex
 	failure *dialError // of the last dial; nil: it came about
 	last    *tunnel    // the last one that was made
-	// unasked counts the dials that no proxy has taken yet: until then, what
-	// takes so long is the egress.
-	unasked int
+	// unasked are the dials that no proxy has taken yet, with their beginning:
+	// until then, what takes so long is the egress.
+	unasked map[*connectCall]time.Time
 	conns   map[*lineConn]struct{}
 }
 
@@ -37,7 +37,7 @@ type line struct {
 const dialTimeout = 15 * time.Second
 
 func newLine(p *proxies, secure *tls.Config) *line {
-	l := &line{proxies: p, tls: secure, conns: map[*lineConn]struct{}{}}
+	l := &line{proxies: p, tls: secure, unasked: map[*connectCall]time.Time{}, conns: map[*lineConn]struct{}{}}
 	l.base, l.end = context.WithCancel(context.Background())
 	return l
 }
@@ -62,16 +62,17 @@ func (l *line) dial(ctx context.Context, target string) (net.Conn, error) {
 }
 
 func (l *line) tunnel(ctx context.Context, target string) (*tunnel, error) {
-	asked := sync.OnceFunc(func() {
+	call := &connectCall{target: target, broker: true}
+	call.asked = func() {
 		l.mu.Lock()
-		l.unasked--
+		delete(l.unasked, call)
 		l.mu.Unlock()
-	})
+	}
 	l.mu.Lock()
-	l.unasked++
+	l.unasked[call] = time.Now()
 	l.mu.Unlock()
-	defer asked()
-	return l.proxies.dial(ctx, connectCall{target: target, broker: true, asked: asked})
+	defer call.asked()
+	return l.proxies.dial(ctx, *call)
 }
 
 func (l *line) secure(ctx context.Context, t *tunnel, target string) (net.Conn, error) {
@@ -122,8 +123,10 @@ func (l *line) opened(t *tunnel, conn net.Conn) (net.Conn, error) {
 func (l *line) trouble() *dialError {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failure == nil && l.unasked > 0 {
-		return &dialError{ours: true, text: "the egress did not accept a connection within the deadline"}
+	for _, began := range l.unasked {
+		if l.failure == nil && time.Since(began) >= atLeast { // and not one that began when the deadline ended another
+			return &dialError{ours: true, text: "the egress did not accept a connection within the deadline"}
+		}
 	}
 	return l.failure
 }

@@ -25,6 +25,7 @@ func New(config Config) (*Sinks, error) {
 		millrace.SinkKafka:  newKafka(config, webhook.proxies),
 		millrace.SinkSQS:    newSQS(config, webhook.proxies),
 		millrace.SinkPubSub: newPubSub(config, webhook.proxies),
+		millrace.SinkAMQP:   newAMQP(config, webhook.proxies),
 	} {
 		s.brokers[kind] = newBroker(p)
 	}
