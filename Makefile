@@ -15,6 +15,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2 -checks inherit,-ST1005
 # The tests that hold what is written down equal to the code: see `verify`.
 VERIFY  := ^Test(Imports|ExampleConfig|README|Generated|OpenAPI)
 
+# What runs against real brokers: the suite that every source passes, and what
+# the whole gateway does.
+REAL    := ^(TestKafkaKeepsWhatSourcesPromise|TestSQS|TestAMQP|TestReal.*)$$
+
 .DEFAULT_GOAL := help
 .PHONY: help dev build test test-brokers deps lint race bench bench-brokers verify fmt
 
@@ -32,7 +36,7 @@ test: deps ## Run all tests, after installing or finding what they need
 
 test-brokers: ## Run the tests against Apache Kafka, ElasticMQ and RabbitMQ, which it starts and stops
 	@sh .ci/deps brokers
-	go run ./millracetest/brokers go test -v -count=1 -timeout 15m -tags brokers -run 'Real' ./millracetest ./sources ./sinks
+	go run ./millracetest/brokers go test -v -count=1 -timeout 15m -tags brokers -run '$(REAL)' ./sources ./millracetest
 
 deps: ## Install or find PostgreSQL and redis-server, or say what to install
 	@sh .ci/deps
