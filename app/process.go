@@ -170,8 +170,7 @@ func (p *process) watch() {
 		}
 	})
 	p.loop(p.holding.Watch)
-	p.loop(p.transport.Pressure.Watch)
-	p.loop(p.transport.Shares.Watch)
+	p.loop(p.transport.Watch)
 	p.loop(func(ctx context.Context) { p.clock.Watch(ctx, p.logger) })
 }
 

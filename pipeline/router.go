@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -73,6 +74,14 @@ type Transport struct {
 	// Consumer names this process.
 	Consumer string
 	Config   StreamsConfig
+}
+
+// Watch keeps up with how full Redis is and what waits in it, until ctx ends.
+func (t Transport) Watch(ctx context.Context) {
+	var all sync.WaitGroup
+	all.Go(func() { t.Pressure.Watch(ctx) })
+	all.Go(func() { t.Shares.Watch(ctx) })
+	all.Wait()
 }
 
 // Group is the consumer group that reads a topic for a stage.

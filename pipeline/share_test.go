@@ -108,7 +108,9 @@ type flood struct {
 }
 
 func newFlood(t *testing.T) *flood {
-	f := &flood{t: t, by: transport(t, startRedis(t)), may: make(chan struct{}), arrived: make(chan millrace.StoredEvent, 10_000)}
+	client := startRedis(t)
+	f := &flood{t: t, by: transport(t, client), may: make(chan struct{}), arrived: make(chan millrace.StoredEvent, 10_000)}
+	f.by.Pressure = NewPressure(client, 0.70)
 	passOn := handled[millrace.Event, millrace.StoredEvent](func(_ context.Context, e millrace.Event) ([]millrace.StoredEvent, error) {
 		return []millrace.StoredEvent{{Event: e}}, nil
 	})
@@ -128,7 +130,7 @@ func newFlood(t *testing.T) *flood {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		f.by.Shares.Watch(ctx)
+		f.by.Watch(ctx)
 	}()
 	router, run := newRouter(t, f.by, around(&graves{}), Between("persist", limits, Ingested, passOn, Persisted), Last("fanout", slow, Persisted, read))
 	done := run()
