@@ -36,6 +36,12 @@ func NewBroker(c BrokerConfig) (Broker, error) {
 		return nil, fmt.Errorf("source %s reads no broker", c.Source.ID)
 	}
 	switch kind := c.Source.PubSub.Kind; kind {
+	case millrace.BrokerKafka:
+		return newKafka(c), nil
+	case millrace.BrokerGoogle:
+		return newPubSub(c), nil
+	case millrace.BrokerAMQP:
+		return newAMQP(c), nil
 	default:
 		return nil, fmt.Errorf("source %s: there is no broker of kind %q", c.Source.ID, kind)
 	}

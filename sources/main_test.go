@@ -6,4 +6,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The client of Pub/Sub counts in the background from its import on.
+	counts := goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start")
+	// It looks every ten seconds whether its stream has ended, and then ends.
+	looks := goleak.IgnoreTopFunction("cloud.google.com/go/pubsub/v2.(*messageIterator).streamKeepAliveHandler")
+	goleak.VerifyTestMain(m, counts, looks)
+}
