@@ -38,6 +38,8 @@ func NewBroker(c BrokerConfig) (Broker, error) {
 	switch kind := c.Source.PubSub.Kind; kind {
 	case millrace.BrokerKafka:
 		return newKafka(c), nil
+	case millrace.BrokerSQS:
+		return newSQS(c), nil
 	case millrace.BrokerGoogle:
 		return newPubSub(c), nil
 	case millrace.BrokerAMQP:
