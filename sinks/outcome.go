@@ -80,7 +80,7 @@ func isReset(err error) bool {
 		}
 	}
 	text := err.Error()
-	for _, cut := range []string{"server closed idle connection", "error reading from server", "connection error", "transport is closing", "GOAWAY", "stream error", "client connection lost", "connection not usable"} {
+	for _, cut := range []string{"server closed idle connection", "GOAWAY", "stream error", "client connection lost", "connection not usable"} {
 		if strings.Contains(text, cut) {
 			return true
 		}

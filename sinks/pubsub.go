@@ -83,7 +83,7 @@ func (g *pubSubTopics) publish(ctx context.Context, p posting) (placed, *dialErr
 		p.message.Metadata.Set(orderingKey, fmt.Sprintf("%.1024s", order))
 	}
 	if err := c.publisher.Publish(sink.Topic, p.message); err != nil {
-		why := c.line.why(ctx, err, pubSubRefusal)
+		why := c.line.why(ctx, plainPubSub(err), pubSubRefusal)
 		// A connection that failed is tried again later and later: the next
 		// attempt shall not wait for that.
 		back(why.ours || why.outcome == millrace.OutcomeTimeout || why.outcome == millrace.OutcomeReset || c.line.trouble() != nil)
@@ -247,24 +247,23 @@ func pubSubRefusal(err error) *dialError {
 		return outcomeWith(millrace.OutcomeTooMany, "Pub/Sub has had too much (%s).", code)
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented:
 		return outcomeWith(millrace.OutcomeClientError, "Pub/Sub refused the message (%s).", code)
-	case codes.Unavailable:
-		if ofConnection(said.Message()) {
-			return nil
-		}
-		fallthrough
-	case codes.Internal, codes.Aborted, codes.DataLoss, codes.AlreadyExists:
+	case codes.Unavailable, codes.Internal, codes.Aborted, codes.DataLoss, codes.AlreadyExists:
 		return outcomeWith(millrace.OutcomeServerError, "Pub/Sub could not keep the message (%s).", code)
 	}
 	return nil
 }
 
-// ofConnection tells whether it was the client that said "unavailable", of a
-// connection that it does not have.
-func ofConnection(message string) bool {
+// plainPubSub makes of "unavailable" an error that tells of a connection, where
+// the client says it of one that it does not have.
+func plainPubSub(err error) error {
+	said, ok := status.FromError(err)
+	if !ok || said.Code() != codes.Unavailable {
+		return err
+	}
 	for _, part := range []string{"connection", "transport", "error reading from server"} {
-		if strings.Contains(message, part) {
-			return true
+		if strings.Contains(said.Message(), part) {
+			return errEnded
 		}
 	}
-	return false
+	return err
 }
