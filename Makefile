@@ -42,7 +42,7 @@ deps: ## Install or find PostgreSQL and redis-server, or say what to install
 	@sh .ci/deps
 
 lint: ## Check with go vet, gofmt and staticcheck
-	go vet ./...
+	go vet ./... && go vet -tags brokers ./bench ./millracetest
 	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "not formatted, run 'make fmt':"; echo "$$files"; exit 1; fi
 	go run $(STATICCHECK) ./...
 
