@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	convoy "github.com/frain-dev/convoy-go/v2"
 )
 
 // inbound is a source that takes webhooks, and the secret of who sends them.
@@ -261,4 +263,40 @@ func TestASourceThatIsDisabledOrDeletedTakesNothingMore(t *testing.T) {
 	gw.Must(http.MethodDelete, "/sources/"+in.UID, nil, nil)
 	refuses(http.StatusNotFound)
 	r.Want(Came(first.UID), Attempts(2))
+}
+
+func TestConvoysClientKeepsASource(t *testing.T) {
+	t.Parallel()
+	gw := New(t)
+	client := convoy.New(gw.Access.URL+"/api/v1", gw.Access.APIKey, gw.Access.ProjectID)
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := &inbound{gateway: gw, secret: "correct-horse-battery"}
+	made, err := client.Sources.Create(t.Context(), &convoy.CreateSourceRequest{
+		Name: "GitHub", Type: "http", Provider: "github", Verifier: convoy.VerifierConfig{Type: "hmac", HMac: &convoy.HMac{
+			Header: "X-Hub-Signature-256", Hash: "SHA256", Encoding: "hex", Secret: in.secret}},
+	})
+	ok(err)
+	in.UID, in.URL = made.UID, gw.Access.URL+"/ingest/"+made.MaskID
+	r := gw.Receiver(From(in))
+	r.Want(Events(in.delivers(`{"n":1}`).UID))
+	found, err := client.Sources.Find(t.Context(), made.UID)
+	ok(err)
+	_, err = client.Sources.Update(t.Context(), made.UID, &convoy.CreateSourceRequest{Name: "Code", Type: "http", Verifier: *found.Verifier})
+	ok(err)
+	all, err := client.Sources.All(t.Context(), &convoy.SourceParams{Type: "http"})
+	ok(err)
+	if len(all.Content) != 1 || all.Content[0].Name != "Code" || all.Content[0].MaskID != made.MaskID {
+		t.Errorf("the sources are %+v", all.Content)
+	}
+	in.delivers(`{"n":2}`) // the secret that was shown masked, and sent back, is still there
+	r.Want(Attempts(2))
+	ok(client.Sources.Delete(t.Context(), made.UID))
+	if _, err := client.Sources.Find(t.Context(), made.UID); err == nil {
+		t.Error("it is there when it was deleted")
+	}
 }
