@@ -17,7 +17,7 @@ import (
 // agent is the role that works through the topics and keeps the log in order.
 type agent struct {
 	process *process
-	webhook *sinks.Webhook
+	sinks   *sinks.Sinks
 	leader  *leader
 	// stages is their tuning, as they run now.
 	stages     pipeline.Config
@@ -27,13 +27,13 @@ type agent struct {
 }
 
 func startAgent(p *process) (*agent, error) {
-	webhook, err := sinks.NewWebhook(p.config.webhook(p.version))
+	outlets, err := sinks.New(p.config.webhook(p.version))
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{process: p, webhook: webhook, leader: newLeader(p.store.Lead, p.logger), stages: p.config.Stages}
+	a := &agent{process: p, sinks: outlets, leader: newLeader(p.store.Lead, p.logger), stages: p.config.Stages}
 	if err := a.start(); err != nil {
-		webhook.Close()
+		outlets.Close()
 		return nil, err
 	}
 	p.loop(a.leader.run)
@@ -108,7 +108,7 @@ func (a *agent) handlers() pipeline.Handlers {
 		Fanout:  p.fanout(),
 		Deliver: &handlers.Deliver{
 			Log: p.store, Configs: p.configs, Holding: p.holding, Places: NewPlaces(a.stages.Deliver.MaxInFlightPerEndpoint, placePatience),
-			Sink: a.webhook, Endpoints: p.store, Now: p.clock.Now, Observe: a.observe,
+			Sink: a.sinks, Endpoints: p.store, Now: p.clock.Now, Observe: a.observe,
 		},
 		Retry: &handlers.Retry{Log: p.store},
 	}
@@ -257,7 +257,7 @@ func (a *agent) drain() error {
 // stop drains the stages.
 func (a *agent) stop() error {
 	err := a.drain()
-	a.webhook.Close()
+	a.sinks.Close()
 	if err != nil {
 		return fmt.Errorf("drain the agent: %w", err)
 	}

@@ -104,8 +104,8 @@ func runDevOn(ctx context.Context, c Config, d Dev, o Options, stores *localstor
 }
 
 // forDev puts the stores of the data folder into the configuration, opens the
-// loopback for endpoints, and says yes only after the commit where Redis is
-// in memory.
+// loopback for endpoints, lends them the credentials of its own user, and says
+// yes only after the commit where Redis is in memory.
 func (c Config) forDev(d Dev, stores *localstores.Stores) (Config, error) {
 	c.Server.Listen = d.Listen
 	c.Postgres.URL, c.Redis.URL = stores.PostgresURL, stores.RedisURL
@@ -124,6 +124,7 @@ func (c Config) forDev(d Dev, stores *localstores.Stores) (Config, error) {
 		return c, err
 	}
 	c.Egress.Listen, c.Egress.AllowLoopback = address, true
+	c.Webhook.LendCredentials = true // whoever uses it is who started it
 	c.Egress.Token = egress.Secret(store.NewKey())
 	c.Egress.Proxies = []string{"http://" + address}
 	return c, c.Validate()
