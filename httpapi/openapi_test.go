@@ -199,8 +199,7 @@ func TestOpenAPIExamples(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ as, path string }{
 		"EventIn": {projectKey, "events"}, "EndpointIn": {projectKey, "endpoints"}, "SubscriptionIn": {projectKey, "subscriptions"},
-		"SourceIn": {projectKey, "sources"},
-		"KeyIn":    {projectKey, "keys"}, "ProjectIn": {instanceKey, "/api/v1/projects"}, "FilterTrial": {projectKey, "subscriptions/test_filter"},
+		"KeyIn": {projectKey, "keys"}, "SourceIn": {projectKey, "sources"}, "ProjectIn": {instanceKey, "/api/v1/projects"}, "FilterTrial": {projectKey, "subscriptions/test_filter"},
 	} {
 		a := newAPI(t)
 		a.as = c.as
