@@ -134,7 +134,16 @@ func (s *Store) KeyPlans(events []millrace.Event) []Poll {
 	}
 	return []Poll{
 		{"take", insertKeyed, s.keyedParameters(rows), 20 * len(rows)}, // rows and keys are looked at again and again, from memory
-		{"read", readKnown, []any{ids(projects), texts(second)}, 5 * len(rows)},
+		{"read", readKnown, []any{ids(projects), texts(second), texts(first)}, 10 * len(rows)},
 		{"forget", forgetKeys, []any{ids(projects), texts(first), ids(projects)}, 5 * len(rows)},
 	}
+}
+
+// ForgetCoordinates frees the coordinates of an event that stand for first.
+func (s *Store) ForgetCoordinates(ctx context.Context, e millrace.Event, first millrace.ID) error {
+	keys, err := keysOf(e)
+	if err != nil {
+		return err
+	}
+	return s.forgetCoordinates(ctx, []*eventCall{{row: eventRow{Event: e, keys: keys}}}, []millrace.ID{first})
 }

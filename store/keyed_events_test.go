@@ -303,6 +303,25 @@ func TestFiftyMessagesUnderReusedCoordinatesAreOneNewEventAndOneAlert(t *testing
 	w.keysHold()
 }
 
+// Another agent met the same and was faster.
+func TestCoordinatesThatStandForSomethingElseByNowAreNotForgotten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	told := 0
+	w.OnReuse = func(millrace.Event, millrace.ID) { told++ }
+	first := must[millrace.StoredEvent](t)(w.AppendEvent(t.Context(), w.told(appending{coordinates: "c"}, w.project), true))
+	late := w.told(appending{coordinates: "c", payload: "other"}, w.project)
+	for n, c := range []struct {
+		stoodFor   millrace.ID
+		told, keys int
+	}{{newID(), 0, 1}, {first.ID, 1, 0}, {first.ID, 1, 0}} {
+		noError(t, w.ForgetCoordinates(t.Context(), late, c.stoodFor))
+		if keys := w.count(`SELECT count(*) FROM idempotency_keys`); keys != c.keys || told != c.told {
+			t.Errorf("the %d. time %d keys are left and %d alerts given, want %d and %d", n+1, keys, told, c.keys, c.told)
+		}
+	}
+}
+
 // Messages whose coordinates and keys cross in every way, in the flushes of
 // two processes.
 func TestCrossingKeysAreTakenBothOrNone(t *testing.T) {
