@@ -94,7 +94,7 @@ func (g *Gateway) streamsDrained() error {
 func (g *Gateway) noneTwice() error {
 	return g.none(
 		"idempotency keys have two events", `SELECT min(id::text) FROM events WHERE idempotency_key <> '' AND duplicate_of IS NULL
-			GROUP BY project_id, idempotency_key HAVING count(*) > 1`,
+			GROUP BY project_id, source_id, idempotency_key HAVING count(*) > 1`,
 		"matches have two deliveries", `SELECT min(id::text) FROM deliveries
 			GROUP BY event_id, endpoint_id, subscription_id, replay_id HAVING count(*) > 1`,
 		"events do not have as many deliveries as they matched", `SELECT event_id FROM matches m
