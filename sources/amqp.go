@@ -51,8 +51,8 @@ func newAMQP(c BrokerConfig) *amqpBroker {
 	return b
 }
 
-// read is one connection. What it handed on when it broke goes on, but is not
-// acknowledged: the broker delivers it again.
+// read is one connection. What it handed on is let go when it breaks: the
+// broker delivers it again.
 func (b *amqpBroker) read(ctx context.Context, e *emitter) error {
 	conn, err := b.dial(ctx)
 	if err != nil {
@@ -68,14 +68,17 @@ func (b *amqpBroker) read(ctx context.Context, e *emitter) error {
 	if err != nil {
 		return err
 	}
-	open, broke := context.WithCancelCause(ctx)
+	connected, broke := context.WithCancelCause(context.Background())
 	defer broke(nil)
-	beside.Go(func() { c.watch(open, broke) })
-	beside.Go(func() { b.measure(open, conn) })
+	open, end := context.WithCancel(ctx)
+	defer end()
+	defer context.AfterFunc(connected, end)()
+	beside.Go(func() { c.watch(connected, broke) })
+	beside.Go(func() { b.measure(connected, conn) })
 	b.healthy()
-	b.handOn(open, e, c.deliveries)
+	b.handOn(open, connected, e, c.deliveries)
 	if ctx.Err() == nil {
-		return context.Cause(open)
+		return context.Cause(connected)
 	}
 	_ = c.channel.Cancel(c.tag, true) // broken: nothing comes any more
 	e.inFlight.Wait()
@@ -202,7 +205,7 @@ func (b *amqpBroker) consume(conn *amqp.Connection) (*amqpConsumer, error) {
 }
 
 // watch tells why no more messages come.
-func (c *amqpConsumer) watch(ctx context.Context, broke context.CancelCauseFunc) {
+func (c *amqpConsumer) watch(connected context.Context, broke context.CancelCauseFunc) {
 	select {
 	case err := <-c.closed:
 		if err == nil {
@@ -211,17 +214,17 @@ func (c *amqpConsumer) watch(ctx context.Context, broke context.CancelCauseFunc)
 		broke(inWords("keep the connection", err))
 	case <-c.cancelled:
 		broke(errors.New("the broker ended the subscription: the queue was deleted, or moved"))
-	case <-ctx.Done():
+	case <-connected.Done():
 	}
 }
 
 // handOn passes on what comes until the connection or the source ends.
-func (b *amqpBroker) handOn(open context.Context, e *emitter, deliveries <-chan amqp.Delivery) {
+func (b *amqpBroker) handOn(open, connected context.Context, e *emitter, deliveries <-chan amqp.Delivery) {
 	for e.reserve(open) {
 		select {
 		case d, more := <-deliveries:
 			if more {
-				e.emit(open, b.message(d).message(), func(acked bool) { settle(d, acked) })
+				e.emit(open, b.message(d).messageIn(connected), func(acked bool) { settle(d, acked) })
 				continue
 			}
 			deliveries = nil // why, watch is about to say

@@ -412,6 +412,25 @@ func TestAMQPFindsASilentBrokerDead(t *testing.T) {
 	receive(t, got, "the message is read")
 }
 
+func TestAMQPLetsGoWhatItsConnectionTookAway(t *testing.T) {
+	h := newAMQPHarness(t)
+	h.Produce(t, broadcast(1))
+	source := h.Source()
+	source.PubSub.Workers = 1
+	taken := make(chan *message.Message, 10)
+	readBroker(t, newAMQP(configOf(source)), func(m *message.Message) { taken <- m })
+	first := receive(t, taken, "the message is taken")
+	h.Break(t)
+	receive(t, first.Context().Done(), "the message is let go")
+	h.Mend(t)
+	again := receive(t, taken, "it is taken again, in the place of the first")
+	if again.UUID != first.UUID {
+		t.Errorf("%s came as %s", first.UUID, again.UUID)
+	}
+	again.Ack()
+	wantLeft(t, h, 0)
+}
+
 func TestAMQPEndsThoughItsBrokerIsSilent(t *testing.T) {
 	t.Parallel()
 	h := newAMQPHarness(t)
