@@ -86,7 +86,7 @@ type kafkaPlace struct {
 // more by itself: nothing of it was kept.
 func (c *kafkaClient) produce(ctx context.Context, p posting) (*kgo.Record, error) {
 	record := kafkaRecord(p)
-	err := produce(ctx, c.many, record)
+	err := c.together(ctx, record)
 	if !errors.Is(err, kerr.MessageTooLarge) {
 		return record, err
 	}
@@ -95,7 +95,9 @@ func (c *kafkaClient) produce(ctx context.Context, p posting) (*kgo.Record, erro
 		return record, err
 	}
 	record = kafkaRecord(p)
-	return record, produce(ctx, alone, record)
+	confirmed := make(chan error, 1)
+	alone.Produce(ctx, record, func(_ *kgo.Record, err error) { confirmed <- err })
+	return record, awaited(ctx, confirmed)
 }
 
 func (c *kafkaClient) another() (*kgo.Client, error) {
@@ -109,11 +111,18 @@ func (c *kafkaClient) another() (*kgo.Client, error) {
 	return alone, err
 }
 
-// produce waits for the broker, or for the end of ctx: a record whose request
-// is on its way then is given up, and may still arrive.
-func produce(ctx context.Context, client *kgo.Client, record *kgo.Record) error {
+// together sends a record with what others send at the same time. Its own
+// deadline is none of theirs: the library fails a batch whole with the first
+// record in it whose context ends, so a record is given that of the client.
+func (c *kafkaClient) together(ctx context.Context, record *kgo.Record) error {
 	confirmed := make(chan error, 1)
-	client.Produce(ctx, record, func(_ *kgo.Record, err error) { confirmed <- err })
+	c.many.TryProduce(c.line.base, record, func(_ *kgo.Record, err error) { confirmed <- err })
+	return awaited(ctx, confirmed)
+}
+
+// awaited waits for the broker, or for the end of ctx: a record that is on its
+// way then is given up, and may still arrive.
+func awaited(ctx context.Context, confirmed <-chan error) error {
 	select {
 	case err := <-confirmed:
 		if errors.Is(err, kgo.ErrRecordRetries) { // so it says, of the one try it has, when there was no answer
@@ -144,6 +153,7 @@ const (
 	kafkaBatch    = 1 << 20
 	kafkaLargest  = 64 << 20
 	kafkaAnswer   = 16 << 20
+	kafkaBuffer   = 64 << 20
 	kafkaInFlight = 8
 	kafkaRetry    = 100 * time.Millisecond
 )
@@ -192,7 +202,7 @@ func (k *kafka) options(key kafkaKey, c *kafkaClient) []kgo.Opt {
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.DisableIdempotentWrite(),
 		kgo.RecordRetries(0), kgo.UnknownTopicRetries(0), kgo.RequestRetries(len(brokers)),
 		kgo.RetryBackoffFn(func(int) time.Duration { return kafkaRetry }), kgo.MetadataMinAge(kafkaRetry),
-		kgo.BrokerMaxReadBytes(kafkaAnswer), kgo.FetchMaxBytes(kafkaAnswer), kgo.FetchMaxPartitionBytes(kafkaAnswer), kgo.ProducerLinger(0), kgo.ConnIdleTimeout(k.config.IdleTimeout), kgo.ProduceRequestTimeout(millrace.MaxTimeout),
+		kgo.MaxBufferedBytes(kafkaBuffer), kgo.RecordDeliveryTimeout(millrace.MaxTimeout), kgo.BrokerMaxReadBytes(kafkaAnswer), kgo.FetchMaxBytes(kafkaAnswer), kgo.FetchMaxPartitionBytes(kafkaAnswer), kgo.ProducerLinger(0), kgo.ConnIdleTimeout(k.config.IdleTimeout), kgo.ProduceRequestTimeout(millrace.MaxTimeout),
 	}
 	switch auth := key.auth; {
 	case auth.Type == "plain":
@@ -220,6 +230,8 @@ func (c *kafkaClient) refusal(err error) *dialError {
 	switch {
 	case errors.As(err, &said):
 		return kafkaRefusal(said)
+	case errors.Is(err, kgo.ErrMaxBuffered):
+		return outcomeWith(millrace.OutcomeTimeout, "The broker has confirmed too little of what it was sent before.")
 	case isReset(err) && c.cutOff.Load():
 		return outcomeWith(millrace.OutcomeAuthentication, "The broker closed the connection when it was shown the endpoint's credentials.")
 	}

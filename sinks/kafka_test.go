@@ -173,6 +173,42 @@ func TestABrokerThatConfirmsNothingHoldsTheDeadline(t *testing.T) {
 	close(release)
 }
 
+func TestADeadlineThatEndsIsNoOtherDeliverys(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	s := allSinks(t, newProxy(t))
+	d := deliveryOn(millrace.Endpoint{Kind: millrace.SinkKafka, Sink: millrace.Sink{Kafka: &millrace.KafkaSink{Brokers: c.ListenAddrs(), Topic: "orders"}}})
+	want(t, sent(t, s, d), millrace.OutcomeSuccess)
+	release, asked := make(chan struct{}), make(chan struct{}, 100)
+	c.ControlKey(0, func(kmsg.Request) (kmsg.Response, error, bool) {
+		asked <- struct{}{}
+		c.SleepControl(func() { <-release })
+		return nil, nil, false
+	})
+	short := d
+	short.Endpoint.Timeout = 500 * time.Millisecond
+	var sending sync.WaitGroup
+	send := func(d millrace.Request, expected millrace.Outcome) {
+		sending.Go(func() {
+			if a, err := s.Send(t.Context(), d); err != nil || a.Outcome != expected {
+				t.Errorf("with a deadline of %s: %s, %s, %v", d.Endpoint.Timeout, a.Outcome, a.Error, err)
+			}
+			if expected == millrace.OutcomeTimeout {
+				close(release)
+			}
+		})
+	}
+	send(short, millrace.OutcomeTimeout)
+	<-asked // it is on its way, and the others gather behind it
+	for range 5 {
+		send(d, millrace.OutcomeSuccess)
+	}
+	sending.Wait()
+}
+
 func TestKafkasAnswersAreTold(t *testing.T) {
 	for answer, outcome := range map[*kerr.Error]millrace.Outcome{
 		kerr.TopicAuthorizationFailed: millrace.OutcomeAuthentication, kerr.SaslAuthenticationFailed: millrace.OutcomeAuthentication,
