@@ -1,0 +1,260 @@
+package sources
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	millrace "github.com/millrace-dev/millrace"
+)
+
+// committed is what the group has committed of partition 0; -1: nothing.
+func (k *fakeKafka) committed() int64 {
+	if group := k.cluster.GroupInfo(k.source.PubSub.Kafka.GroupID); group != nil {
+		if commit, known := group.Commits[k.name()][0]; known {
+			return commit.Offset
+		}
+	}
+	return -1
+}
+
+func (k *fakeKafka) wantCommitted(t *testing.T, want int64) {
+	t.Helper()
+	eventually(t, func() bool { return k.committed() == want }, func() string { return fmt.Sprintf("offset %d is committed, not %d", want, k.committed()) })
+}
+
+func TestNothingIsCommittedPastAMessageThatIsNotSettled(t *testing.T) {
+	t.Parallel()
+	k := newFakeKafka(t, 1)
+	k.Produce(t, broadcasts(10)...)
+	finish := make(chan struct{})
+	a := startAgent(t, agentConfig{source: k.Source(), handle: func(ctx context.Context, s millrace.Submission) error {
+		if string(s.Payload) == "3" {
+			<-finish
+		}
+		return nil
+	}})
+	defer sync.OnceFunc(func() { close(finish) })()
+	for range 9 {
+		a.next()
+	}
+	k.wantCommitted(t, 3)
+	k.Produce(t, numbered(10, 20)...)
+	for range 10 {
+		a.next()
+	}
+	finish <- struct{}{}
+	a.next()
+	k.wantCommitted(t, 20) // without a stop: commits are made while it runs
+}
+
+func TestAMessageIsNamedByTheTopicsID(t *testing.T) {
+	t.Parallel()
+	k := newFakeKafka(t, 1)
+	name := func(offset int) string {
+		id := uuid.UUID(k.cluster.TopicInfo(k.name()).TopicID)
+		return fmt.Sprintf("kafka:%s:1:%s:0:%d", k.source.ID, id, offset)
+	}
+	k.Produce(t, broadcasts(2)...)
+	a := startAgent(t, agentConfig{source: k.Source()})
+	for offset := range 2 {
+		if got := a.next().BrokerMessageID; got != name(0) && got != name(1) {
+			t.Errorf("message %d is %q", offset, got)
+		}
+	}
+	k.wantCommitted(t, 2)
+	before := name(0)
+	if err := errors.Join(k.cluster.DeleteTopic(k.name()), k.cluster.CreateTopic(k.name(), 1, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if name(0) == before {
+		t.Fatal("the new topic has the old one's id")
+	}
+	producer, err := kgo.NewClient(kgo.SeedBrokers(k.source.PubSub.Kafka.Brokers...)) // the old one looks for the old topic
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer producer.Close()
+	if err := producer.ProduceSync(t.Context(), &kgo.Record{Topic: k.name(), Value: []byte(broadcast(7).body)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.next(); got.BrokerMessageID != name(0) || string(got.Payload) != "7" {
+		t.Errorf("the first message of the new topic is %q with %s, want %q", got.BrokerMessageID, got.Payload, name(0))
+	}
+	a.stop()
+	wantLeft(t, k, 0)
+}
+
+func TestABrokerThatKnowsNoTopicIDsNamesTheTopic(t *testing.T) {
+	t.Parallel()
+	k := newFakeKafka(t, 1, kfake.MaxVersions(kversion.V2_7_0()))
+	k.Produce(t, broadcasts(1)...)
+	a := startAgent(t, agentConfig{source: k.Source()})
+	if got, want := a.next().BrokerMessageID, fmt.Sprintf("kafka:%s:1:%s:0:0", k.source.ID, k.name()); got != want {
+		t.Errorf("the message is %q, want %q", got, want)
+	}
+}
+
+func TestWhateverAProducerWritesGoesThrough(t *testing.T) {
+	t.Parallel()
+	k := newFakeKafka(t, 1)
+	large := `{"event_type": "large", "data": "` + strings.Repeat("x", 2<<20) + `"}`
+	k.produce(t,
+		&kgo.Record{Value: nil, Key: []byte("tombstone")},
+		&kgo.Record{Value: []byte{}},
+		&kgo.Record{Value: []byte("{\"event_type\": \"a\", \"data\": \"\xff\"}")},
+		&kgo.Record{Value: []byte(`{"event_type": "headers", "data": 1}`), Headers: []kgo.RecordHeader{
+			{Key: "first", Value: []byte("1")}, {Key: "first", Value: []byte("2")}, {Key: "bytes", Value: []byte{0xff, 0}}, {Key: "nul\x00", Value: []byte("a\x00b")},
+			{Key: "none", Value: nil}, {Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")},
+		}},
+		&kgo.Record{Value: []byte(`{"event_type": "raw`), Headers: []kgo.RecordHeader{{Key: "nul\x00\xff", Value: []byte("a\x00b")}}},
+	)
+	k.produce(t, &kgo.Record{Value: []byte(large)})
+	k.produce(t, &kgo.Record{Value: []byte(`{"event_type": "last", "data": 1}`)})
+	source := k.Source()
+	source.ForwardHeaders = []string{"first", "bytes", "none"}
+	a := startAgent(t, agentConfig{source: source, handle: func(_ context.Context, s millrace.Submission) error {
+		if len(s.Payload) > 1<<20 {
+			return millrace.Permanent(errors.New("too large")) // as the stage does
+		}
+		return nil
+	}})
+	got := map[string]millrace.Submission{}
+	for range 2 {
+		s := a.next()
+		got[s.Type] = s
+	}
+	if h := got["headers"]; len(h.Headers) != 2 || h.Headers["first"] != "1" || h.Headers["bytes"] != "/wA=" || h.TraceParent == "" {
+		t.Errorf("headers arrived as %+v", h)
+	}
+	want := map[string]string{"empty": "", "UTF-8": "\xff", "ends in the middle": "raw", "too large": "xxx"}
+	for range 5 {
+		d := a.nextDead()
+		for why, what := range want {
+			if strings.Contains(d.Error, why) && !bytes.Contains(d.Raw, []byte(what)) {
+				t.Errorf("dead for %s: %.40q", d.Error, d.Raw)
+			}
+		}
+		if metadata, err := json.Marshal(d.Metadata); err != nil || bytes.Contains(metadata, []byte(`\u0000`)) || strings.Contains(d.Topic, "\x00") {
+			t.Errorf("the store cannot keep %s (%v)", metadata, err)
+		}
+	}
+	k.wantCommitted(t, 7)
+}
+
+func TestLagIsWhatTheGroupHasNotRead(t *testing.T) {
+	t.Parallel()
+	k := newFakeKafka(t, 3)
+	k.Produce(t, broadcasts(30)...)
+	finish := make(chan struct{})
+	a := startAgent(t, agentConfig{source: k.Source(), handle: func(context.Context, millrace.Submission) error {
+		<-finish
+		return nil
+	}})
+	defer sync.OnceFunc(func() { close(finish) })()
+	lag := func(want int64) {
+		t.Helper()
+		eventually(t, func() bool { return a.broker.State().Lag == want }, func() string { return fmt.Sprintf("the lag is %d, not %d", want, a.broker.State().Lag) })
+	}
+	lag(30)
+	for range 30 {
+		finish <- struct{}{}
+	}
+	lag(0)
+}
+
+func TestAMemberThatWaitsStaysInItsGroup(t *testing.T) {
+	t.Parallel()
+	k := newFakeKafka(t, 1)
+	k.Produce(t, broadcasts(500)...)
+	beats := k.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Observe: true, Count: -1})
+	finish := make(chan struct{})
+	a := startAgent(t, agentConfig{source: k.Source(), handle: func(context.Context, millrace.Submission) error {
+		<-finish
+		return nil
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := beats.Wait(ctx, 2); err != nil {
+		t.Error(err)
+	}
+	close(finish)
+	for range 500 {
+		a.next()
+	}
+	a.stop()
+	a.wantNothingMore()
+	wantLeft(t, k, 0)
+}
+
+func TestWhatIsInFlightOfAPartitionThatGoesIsCommittedFirst(t *testing.T) {
+	t.Parallel()
+	k := newFakeKafka(t, 2)
+	k.Produce(t, broadcasts(20)...)
+	began, finish := make(chan struct{}, 10_000), make(chan struct{})
+	first := startAgent(t, agentConfig{source: k.Source(), handle: func(context.Context, millrace.Submission) error {
+		began <- struct{}{}
+		<-finish
+		return nil
+	}})
+	release := sync.OnceFunc(func() { close(finish) })
+	defer release()
+	for range 20 {
+		receive(t, began, "all of it is in flight")
+	}
+	second := startAgent(t, agentConfig{source: k.Source()})
+	eventually(t, func() bool {
+		group := k.cluster.GroupInfo(k.source.PubSub.Kafka.GroupID)
+		return group != nil && len(group.Members) == 2
+	}, func() string { return fmt.Sprintf("there are two members: %+v", k.cluster.GroupInfo(k.source.PubSub.Kafka.GroupID)) })
+	release()
+	for range 20 {
+		first.next()
+	}
+	sent := 20
+	eventually(t, func() bool {
+		k.Produce(t, numbered(sent, sent+10)...)
+		sent += 10
+		return len(second.seen) > 0
+	}, func() string { return "the second has a share" })
+	for len(second.seen) > 0 {
+		if s := second.next(); len(s.Payload) < 2 || string(s.Payload) < "20" && len(s.Payload) == 2 {
+			t.Errorf("message %s came again", s.Payload)
+		}
+	}
+	first.stop()
+	second.stop()
+	wantLeft(t, k, 0)
+}
+
+func TestASourceEndsInTimeThoughItsBrokerIsGone(t *testing.T) {
+	t.Parallel()
+	k := newFakeKafka(t, 1)
+	k.Produce(t, broadcasts(1)...)
+	a := startAgent(t, agentConfig{source: k.Source()})
+	a.next()
+	k.Break(t)
+	ended := make(chan struct{})
+	began := time.Now()
+	go func() {
+		a.stop()
+		close(ended)
+	}()
+	receive(t, ended, "it ends")
+	if took := time.Since(began); took > kafkaFarewell+2*promptly {
+		t.Errorf("it took %s", took)
+	}
+	k.Mend(t)
+}
