@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -247,4 +248,27 @@ func TestABrokerAtAForbiddenAddressIsRefused(t *testing.T) {
 		}
 	}
 	gw.Must(http.MethodPost, "/endpoints", map[string]any{"name": "n", "type": "kafka", "kafka": map[string]any{"brokers": []string{"kafka.example.com:9092"}, "topic_name": "t"}}, nil)
+}
+
+// TestTheDocumentedEndpointsAreTaken makes each endpoint that docs/endpoints.md
+// shows.
+func TestTheDocumentedEndpointsAreTaken(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/endpoints.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gw := New(t)
+	blocks := strings.Split(string(text), "```json\n")[1:]
+	var urls []string
+	for _, block := range blocks {
+		body, _, _ := strings.Cut(block, "\n```")
+		var o outlet
+		gw.Must(http.MethodPost, "/endpoints", body, &o)
+		urls = append(urls, o.URL)
+	}
+	const want = "kafka://localhost:9092/orders sqs://eu-west-1/orders pubsub://shop/orders amqp://localhost:5672/%2F/events"
+	if got := strings.Join(urls, " "); got != want {
+		t.Errorf("they are %s", got)
+	}
 }
