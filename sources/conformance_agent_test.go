@@ -20,7 +20,7 @@ import (
 // agent is the ingest stage of one process, with a handler of the test's in
 // the place of the store.
 type agent struct {
-	t      *testing.T
+	t      testing.TB
 	broker Broker
 	stop   func() // lets what is in flight finish, and ends
 	seen   chan millrace.Submission
@@ -37,7 +37,7 @@ type agentConfig struct {
 }
 
 // startAgent reads a source until stop, or the test's end.
-func startAgent(t *testing.T, c agentConfig) *agent {
+func startAgent(t testing.TB, c agentConfig) *agent {
 	t.Helper()
 	if c.grace == 0 {
 		c.grace = patience

@@ -236,7 +236,7 @@ func closed(t *testing.T, h *HTTP, msgs <-chan *message.Message) {
 }
 
 // receive waits for a value.
-func receive[T any](t *testing.T, from <-chan T, what string) (v T) {
+func receive[T any](t testing.TB, from <-chan T, what string) (v T) {
 	t.Helper()
 	select {
 	case v = <-from:

@@ -218,7 +218,9 @@ func TestWhatIsInFlightOfAPartitionThatGoesIsCommittedFirst(t *testing.T) {
 	eventually(t, func() bool {
 		group := k.cluster.GroupInfo(k.source.PubSub.Kafka.GroupID)
 		return group != nil && len(group.Members) == 2
-	}, func() string { return fmt.Sprintf("there are two members: %+v", k.cluster.GroupInfo(k.source.PubSub.Kafka.GroupID)) })
+	}, func() string {
+		return fmt.Sprintf("there are two members: %+v", k.cluster.GroupInfo(k.source.PubSub.Kafka.GroupID))
+	})
 	release()
 	for range 20 {
 		first.next()
