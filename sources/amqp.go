@@ -60,7 +60,7 @@ func (b *amqpBroker) read(ctx context.Context, e *emitter) error {
 	}
 	var beside sync.WaitGroup
 	defer beside.Wait()
-	defer func() { _ = conn.CloseDeadline(time.Now().Add(promptly)) }() // it may be broken
+	defer func() { _ = conn.CloseDeadline(time.Now().Add(b.prompt)) }() // it may be broken
 	if err := b.prepare(conn); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type link struct {
 	*health
 	config  BrokerConfig
 	workers int
+	prompt  time.Duration
 	// connection connects and hands on what comes, until ctx ends, or with an
 	// error in plain words. Once ctx has ended it stays until what it handed on
 	// is settled and the broker knows.
@@ -33,7 +34,7 @@ type link struct {
 }
 
 func newLink(c BrokerConfig, workers int) *link {
-	l := &link{health: newHealth(c.Source.ID), config: c, workers: workers}
+	l := &link{health: newHealth(c.Source.ID), config: c, workers: workers, prompt: promptly}
 	l.closing, l.close = context.WithCancel(context.Background())
 	return l
 }

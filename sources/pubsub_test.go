@@ -252,19 +252,27 @@ func TestPubSubStaysHealthyThoughGoogleEndsStreamsNowAndThen(t *testing.T) {
 
 func TestPubSubHoldsWhatIsWorkedOn(t *testing.T) {
 	t.Parallel()
-	h := newPubSubHarness(t)
-	h.subscribe(&pubsubpb.Subscription{})
-	h.Produce(t, broadcast(1))
-	taken := make(chan struct{}, 10)
-	readBroker(t, newPubSub(configOf(h.Source())), func(m *message.Message) {
-		taken <- struct{}{}
-		pause(m.Context(), pubSubLease+3*time.Second)
+	google := &fakeGoogle{extended: make(chan *pubsubpb.ModifyAckDeadlineRequest, 10), pull: func(s pubsubpb.Subscriber_StreamingPullServer) error {
+		m := &pubsubpb.ReceivedMessage{AckId: "a1", Message: &pubsubpb.PubsubMessage{MessageId: "m1", Data: []byte("{}")}}
+		if err := s.Send(&pubsubpb.StreamingPullResponse{ReceivedMessages: []*pubsubpb.ReceivedMessage{m}}); err != nil {
+			return err
+		}
+		<-s.Context().Done()
+		return nil
+	}}
+	goOn := make(chan struct{})
+	readBroker(t, newPubSub(configOf(pubSubSource(google.serve(t)))), func(m *message.Message) {
+		<-goOn
 		m.Ack()
 	})
-	wantLeft(t, h, 0)
-	if m := h.server.Messages()[0]; m.Deliveries != 1 || len(taken) != 1 {
-		t.Errorf("delivered %d times", m.Deliveries)
+	for _, what := range []string{"the message is noted", "it is held for longer"} {
+		r := receive(t, google.extended, what)
+		if len(r.AckIds) != 1 || r.AckIds[0] != "a1" || r.AckDeadlineSeconds != 10 {
+			t.Errorf("%s: %+v", what, r)
+		}
 	}
+	close(goOn)
+	eventually(t, func() bool { return google.acked.Load() == 1 }, func() string { return "it is not acknowledged" })
 }
 
 func TestPubSubGivesUpSoonWhatADeadProcessHeld(t *testing.T) {
@@ -306,12 +314,13 @@ func TestPubSubHasAcknowledgedAllOnceItEnded(t *testing.T) {
 }
 
 func TestPubSubEndsThoughItsBrokerIsSilent(t *testing.T) {
-	t.Parallel()
 	h := newPubSubHarness(t)
 	h.subscribe(&pubsubpb.Subscription{})
 	h.Produce(t, broadcasts(5)...)
 	taken, goOn := make(chan struct{}, 5), make(chan struct{})
-	stop := readBroker(t, newPubSub(configOf(h.Source())), func(m *message.Message) {
+	b := newPubSub(configOf(h.Source()))
+	b.prompt = 100 * time.Millisecond
+	stop := readBroker(t, b, func(m *message.Message) {
 		taken <- struct{}{}
 		<-goOn
 		m.Ack()
@@ -323,7 +332,7 @@ func TestPubSubEndsThoughItsBrokerIsSilent(t *testing.T) {
 	close(goOn)
 	began := time.Now()
 	stop()
-	if took := time.Since(began); took > 5*promptly { // of a minute's ShutdownTimeout
+	if took := time.Since(began); took > patience { // of a minute's ShutdownTimeout
 		t.Errorf("ended after %s, though nothing was worked on", took)
 	}
 	if left := h.Left(t); left != 5 {
@@ -353,8 +362,9 @@ func TestPubSubLetsGoWhatIsOutOfTime(t *testing.T) {
 // fakeGoogle answers as a test says.
 type fakeGoogle struct {
 	pubsubpb.UnimplementedSubscriberServer
-	pull  func(pubsubpb.Subscriber_StreamingPullServer) error
-	acked atomic.Int64
+	pull     func(pubsubpb.Subscriber_StreamingPullServer) error
+	acked    atomic.Int64
+	extended chan *pubsubpb.ModifyAckDeadlineRequest // nil: nobody looks
 }
 
 func (g *fakeGoogle) serve(t testing.TB) (addr string) {
@@ -386,7 +396,10 @@ func (g *fakeGoogle) Acknowledge(_ context.Context, r *pubsubpb.AcknowledgeReque
 }
 
 // ModifyAckDeadline is always granted.
-func (g *fakeGoogle) ModifyAckDeadline(context.Context, *pubsubpb.ModifyAckDeadlineRequest) (*emptypb.Empty, error) {
+func (g *fakeGoogle) ModifyAckDeadline(_ context.Context, r *pubsubpb.ModifyAckDeadlineRequest) (*emptypb.Empty, error) {
+	if g.extended != nil {
+		g.extended <- r
+	}
 	return &emptypb.Empty{}, nil
 }
 
