@@ -19,7 +19,7 @@ type amqpRig struct {
 	conn   *amqp091.Connection
 }
 
-func newAMQPRig(t *testing.T) rig {
+func newAMQPRig(t testing.TB) rig {
 	t.Helper()
 	r := &amqpRig{server: brokertest.NewAMQP(t)}
 	var err error
@@ -40,7 +40,7 @@ func newAMQPRig(t *testing.T) rig {
 	return r
 }
 
-func (r *amqpRig) channel(t *testing.T) *amqp091.Channel {
+func (r *amqpRig) channel(t testing.TB) *amqp091.Channel {
 	t.Helper()
 	ch, err := r.conn.Channel()
 	if err != nil {

@@ -29,6 +29,28 @@ func BenchmarkSend(b *testing.B) {
 	})
 }
 
+// BenchmarkBroker includes the proxy and the broker, in this process.
+func BenchmarkBroker(b *testing.B) {
+	for name, start := range rigs() {
+		b.Run(name, func(b *testing.B) {
+			s := allSinks(b, newProxy(b))
+			d := deliveryOn(start(b).endpoint())
+			d.Delivery.Payload = bytes.Repeat([]byte("1"), 1024)
+			b.SetParallelism(32)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(p *testing.PB) {
+				for p.Next() {
+					if a, err := s.Send(b.Context(), d); err != nil || a.Outcome != millrace.OutcomeSuccess {
+						b.Errorf("%v %s %s", err, a.Outcome, a.Error)
+						return
+					}
+				}
+			})
+		})
+	}
+}
+
 // answerAll answers 200 to whatever comes, taking each read that ends with the
 // payload for the end of a request.
 func answerAll(conn net.Conn) {

@@ -43,10 +43,13 @@ type arrival struct {
 // show it.
 const brokerSecret = "open-sesame"
 
+// rigs starts each kind of broker.
+func rigs() map[string]func(testing.TB) rig {
+	return map[string]func(testing.TB) rig{"kafka": newKafkaRig, "sqs": newSQSRig, "pubsub": newPubSubRig, "amqp": newAMQPRig}
+}
+
 func eachBroker(t *testing.T, test func(t *testing.T, r rig)) {
-	for name, start := range map[string]func(*testing.T) rig{
-		"kafka": newKafkaRig, "sqs": newSQSRig, "pubsub": newPubSubRig, "amqp": newAMQPRig,
-	} {
+	for name, start := range rigs() {
 		t.Run(name, func(t *testing.T) { test(t, start(t)) })
 	}
 }

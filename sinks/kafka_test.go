@@ -23,7 +23,7 @@ import (
 
 type kafkaRig struct{ cluster *kfake.Cluster }
 
-func newKafkaRig(t *testing.T) rig {
+func newKafkaRig(t testing.TB) rig {
 	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "orders"), kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-256", "u", brokerSecret))
 	if err != nil {

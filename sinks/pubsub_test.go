@@ -27,7 +27,7 @@ import (
 
 type pubSubRig struct{ server, refusing *pstest.Server }
 
-func newPubSubRig(t *testing.T) rig {
+func newPubSubRig(t testing.TB) rig {
 	t.Helper()
 	r := &pubSubRig{pstest.NewServer(), pstest.NewServer(pstest.WithErrorInjection("Publish", codes.Unauthenticated, "no such account"))}
 	for _, s := range []*pstest.Server{r.server, r.refusing} {

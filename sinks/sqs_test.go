@@ -16,7 +16,7 @@ import (
 
 type sqsRig struct{ server *brokertest.SQS }
 
-func newSQSRig(t *testing.T) rig {
+func newSQSRig(t testing.TB) rig {
 	t.Helper()
 	server := brokertest.NewSQS(t)
 	server.Accept("AKIATEST")
