@@ -183,20 +183,28 @@ func sharedWork(t *testing.T, h brokerHarness) {
 		sent += 10
 		return len(one.seen) > 0 && len(other.seen) > 0
 	}, func() string { return "both have a share" })
-	numbers := map[string]bool{}
-	for len(numbers) < sent {
+	between(t, sent, one, other)
+	one.stop()
+	other.stop()
+	wantLeft(t, h, 0)
+}
+
+// between waits until two agents have taken n messages, and tells which the
+// second of them took.
+func between(t *testing.T, n int, one, other *agent) (others map[string]bool) {
+	t.Helper()
+	numbers, others := map[string]bool{}, map[string]bool{}
+	for late := time.After(patience); len(numbers) < n; {
 		select {
 		case s := <-one.seen:
 			numbers[string(s.Payload)] = true
 		case s := <-other.seen:
-			numbers[string(s.Payload)] = true
-		case <-time.After(patience):
-			t.Fatalf("of %d messages came %d", sent, len(numbers))
+			numbers[string(s.Payload)], others[string(s.Payload)] = true, true
+		case <-late:
+			t.Fatalf("of %d messages came %d", n, len(numbers))
 		}
 	}
-	one.stop()
-	other.stop()
-	wantLeft(t, h, 0)
+	return others
 }
 
 func drained(t *testing.T, h brokerHarness) {

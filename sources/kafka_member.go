@@ -215,7 +215,7 @@ func (m *kafkaMember) assigned(_ context.Context, _ *kgo.Client, partitions map[
 // finish, is committed, and then they are gone.
 func (m *kafkaMember) revoked(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
 	given := m.has.remove(partitions[m.of.topic.Topic])
-	late := time.NewTimer(kafkaFarewell)
+	late := time.NewTimer(min(kafkaFarewell, m.of.config.ShutdownTimeout))
 	defer late.Stop()
 	for _, p := range given {
 		select {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -199,27 +200,39 @@ func TestAMemberThatWaitsStaysInItsGroup(t *testing.T) {
 	wantLeft(t, k, 0)
 }
 
-func TestWhatIsInFlightOfAPartitionThatGoesIsCommittedFirst(t *testing.T) {
-	t.Parallel()
-	k := newFakeKafka(t, 2)
+// leaving is a topic of two partitions, whose 20 messages are in flight at a
+// first member when a second takes one of the partitions from it.
+func leaving(t *testing.T, grace time.Duration, handle func(context.Context) error) (k *fakeKafka, first, second *agent) {
+	t.Helper()
+	k = newFakeKafka(t, 2)
 	k.Produce(t, broadcasts(20)...)
-	began, finish := make(chan struct{}, 10_000), make(chan struct{})
-	first := startAgent(t, agentConfig{source: k.Source(), handle: func(context.Context, millrace.Submission) error {
+	began := make(chan struct{}, 10_000)
+	syncs := k.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.SyncGroup}, Observe: true, Count: -1})
+	first = startAgent(t, agentConfig{source: k.Source(), grace: grace, handle: func(ctx context.Context, _ millrace.Submission) error {
 		began <- struct{}{}
-		<-finish
-		return nil
+		return handle(ctx)
 	}})
-	release := sync.OnceFunc(func() { close(finish) })
-	defer release()
 	for range 20 {
 		receive(t, began, "all of it is in flight")
 	}
-	second := startAgent(t, agentConfig{source: k.Source()})
-	eventually(t, func() bool {
-		group := k.cluster.GroupInfo(k.source.PubSub.Kafka.GroupID)
-		return group != nil && len(group.Members) == 2
-	}, func() string {
-		return fmt.Sprintf("there are two members: %+v", k.cluster.GroupInfo(k.source.PubSub.Kafka.GroupID))
+	second = startAgent(t, agentConfig{source: k.Source()})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	// The first alone, and then both of them: now a partition has to go.
+	if err := syncs.Wait(ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	return k, first, second
+}
+
+func TestWhatIsInFlightOfAPartitionThatGoesIsCommittedFirst(t *testing.T) {
+	t.Parallel()
+	finish := make(chan struct{})
+	release := sync.OnceFunc(func() { close(finish) })
+	defer release()
+	k, first, second := leaving(t, patience, func(context.Context) error {
+		<-finish
+		return nil
 	})
 	release()
 	for range 20 {
@@ -231,13 +244,30 @@ func TestWhatIsInFlightOfAPartitionThatGoesIsCommittedFirst(t *testing.T) {
 		sent += 10
 		return len(second.seen) > 0
 	}, func() string { return "the second has a share" })
-	for len(second.seen) > 0 {
-		if s := second.next(); len(s.Payload) < 2 || string(s.Payload) < "20" && len(s.Payload) == 2 {
-			t.Errorf("message %s came again", s.Payload)
+	others := between(t, sent-20, first, second)
+	for n := range 20 {
+		if others[strconv.Itoa(n)] {
+			t.Errorf("message %d came again", n)
 		}
 	}
 	first.stop()
 	second.stop()
+	wantLeft(t, k, 0)
+}
+
+func TestAPartitionThatGoesDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	k, first, second := leaving(t, 100*time.Millisecond, func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	ids := map[string]bool{second.next().BrokerMessageID: true}
+	first.stop()
+	for len(ids) < 20 {
+		ids[second.next().BrokerMessageID] = true
+	}
+	second.stop()
+	first.wantNothingMore()
 	wantLeft(t, k, 0)
 }
 
