@@ -31,6 +31,7 @@ type metrics struct {
 	first    prometheus.Histogram
 	late     prometheus.Histogram
 	due      *prometheus.GaugeVec
+	reused   prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer, p *process) *metrics {
@@ -55,6 +56,8 @@ func newMetrics(r prometheus.Registerer, p *process) *metrics {
 		Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 12)})
 	m.due = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "millrace_past_due", Help: "Deliveries that the leader's last look found due, by feed: due, released, lost; at most stages.retry.concurrency."}, []string{"feed"})
+	m.reused = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "millrace_coordinates_reused_total", Help: "Brokers' coordinates that came again with another message, as when a topic was deleted and made again."})
 	for _, o := range millrace.Outcomes {
 		m.attempts.WithLabelValues(string(o))
 	}

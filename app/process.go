@@ -159,6 +159,11 @@ func (p *process) watch() {
 		}
 		p.changes.tell(project)
 	}
+	p.store.OnReuse = func(e millrace.Event, first millrace.ID) {
+		p.metrics.reused.Inc()
+		p.logger.Warn("a broker's coordinates came again with another message: was its topic or queue made anew?",
+			"source", e.SourceID, "message", e.BrokerMessageID, "event", e.ID, "before", first)
+	}
 	p.loop(func(ctx context.Context) { p.configs.Watch(ctx, heard) })
 	p.loop(p.changes.broadcast)
 	p.loop(func(ctx context.Context) {

@@ -91,16 +91,13 @@ func (in *intakes) look(ctx context.Context) error {
 	if !changed {
 		return nil
 	}
-	all, err := in.store.BrokerSources(ctx)
-	if err != nil {
-		return err
-	}
+	all, err := in.store.BrokerSources(ctx) // those that cannot be opened are in the error alone
 	for _, s := range all {
 		if of := in.running[s.ID]; of == nil || of.version != s.Version {
 			in.change(s)
 		}
 	}
-	return nil
+	return err
 }
 
 // change gives a source its new configuration.

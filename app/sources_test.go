@@ -19,6 +19,8 @@ type sourceList struct {
 	mu  sync.Mutex
 	all []millrace.Source
 	err error
+	// unread is what BrokerSources says of others beside them.
+	unread error
 	// asked counts how often the sources were read, and told what was reported.
 	asked int
 	told  []millrace.SourceState
@@ -38,7 +40,7 @@ func (l *sourceList) BrokerSources(context.Context) ([]millrace.Source, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked++
-	return l.all, l.err
+	return l.all, errors.Join(l.err, l.unread)
 }
 
 func (l *sourceList) ReportSources(_ context.Context, _ string, states []millrace.SourceState) error {
@@ -128,6 +130,18 @@ func TestASourceThatCannotBeOpenedIsUnhealthyAndIsTriedWhenItChanges(t *testing.
 		state := in.states()[0]
 		return state.SourceID == s.ID && state.Health == millrace.SourceUnhealthy && state.Error == "no such kind"
 	})
+}
+
+func TestASourceThatCannotBeLoadedKeepsNoOtherFromRunning(t *testing.T) {
+	s := millrace.Source{ID: millrace.NewID(time.Now()), Name: "s", Version: 1}
+	l, o := &sourceList{all: []millrace.Source{s}, unread: errors.New("another's secrets cannot be opened")}, &openings{happened: make(chan string, 10)}
+	in := newIntakes(l, o)
+	if err := in.look(t.Context()); !errors.Is(err, l.unread) {
+		t.Errorf("%v was said of the other", err)
+	}
+	o.want(t, "opened s")
+	in.end()
+	o.want(t, "stopped s")
 }
 
 func TestSourcesRunOnWhileTheStoreIsAway(t *testing.T) {
