@@ -32,7 +32,7 @@ type amqpKey struct {
 }
 
 func newAMQP(config Config, p *proxies) *amqpExchanges {
-	return &amqpExchanges{config: config, proxies: p, clients: newKept[amqpKey](config.MaxTransports, config.IdleTimeout, (*amqpClient).close)}
+	return &amqpExchanges{config: config, proxies: p, clients: newKept[amqpKey](config.clients(), (*amqpClient).close)}
 }
 
 func (x *amqpExchanges) close() { x.clients.clear() }
@@ -52,8 +52,8 @@ func (x *amqpExchanges) publish(ctx context.Context, p posting) (placed, *dialEr
 		return placed{}, unusable(err)
 	}
 	if err := c.send(ctx, m); err != nil {
-		why := c.line.why(ctx, err, func(err error) *dialError { return amqpRefusal(ctx, err, m) })
-		back(why.outcome == millrace.OutcomeTimeout)
+		why := c.line.why(ctx, p, err, func(err error) *dialError { return amqpRefusal(ctx, err, m) })
+		back(why.outcome == millrace.OutcomeTimeout || why.ours)
 		return placed{}, why
 	}
 	back(false)

@@ -71,7 +71,7 @@ func outcomeWith(o millrace.Outcome, format string, args ...any) *dialError {
 // why says what became of a message that was not confirmed. Answer knows what
 // the broker itself says, and is nil for anything else. The sentences are the
 // tenant's to read: they name no address of ours, and no secret.
-func (l *line) why(ctx context.Context, err error, answer func(error) *dialError) *dialError {
+func (l *line) why(ctx context.Context, p posting, err error, answer func(error) *dialError) *dialError {
 	if said := answer(err); said != nil {
 		return said
 	}
@@ -82,7 +82,7 @@ func (l *line) why(ctx context.Context, err error, answer func(error) *dialError
 	if errors.Is(err, errClosing) || l.base.Err() != nil {
 		return &dialError{ours: true, text: errClosing.Error()}
 	}
-	if trouble := l.trouble(); trouble != nil {
+	if trouble := l.trouble(p.began); trouble != nil {
 		return trouble
 	}
 	said := &dialError{peer: l.peer()}

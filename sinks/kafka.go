@@ -53,7 +53,7 @@ type kafkaClient struct {
 }
 
 func newKafka(config Config, p *proxies) *kafka {
-	return &kafka{config: config, proxies: p, clients: newKept[kafkaKey](config.MaxTransports, config.IdleTimeout, (*kafkaClient).close)}
+	return &kafka{config: config, proxies: p, clients: newKept[kafkaKey](config.clients(), (*kafkaClient).close)}
 }
 
 func (k *kafka) close() { k.clients.clear() }
@@ -70,8 +70,8 @@ func (k *kafka) publish(ctx context.Context, p posting) (placed, *dialError) {
 		back(false)
 		return placed{where: kafkaPlace{Topic: record.Topic, Partition: record.Partition, Offset: record.Offset}}, nil
 	}
-	why := c.line.why(ctx, err, c.refusal)
-	back(why.outcome == millrace.OutcomeTimeout)
+	why := c.line.why(ctx, p, err, c.refusal)
+	back(why.outcome == millrace.OutcomeTimeout || why.ours)
 	return placed{}, why
 }
 

@@ -8,13 +8,12 @@ import (
 )
 
 // kept keeps what is dear to make, one for each key, shared by whoever uses
-// it. What nobody has used for a while is closed, and so is what was used
-// longest ago where there are too many; what is in use is closed by its last
-// user.
+// it. What nobody has used for a while is closed, and so is what is too old,
+// and what was used longest ago where there are too many; what is in use is
+// closed by its last user.
 type kept[K comparable, V any] struct {
-	most  int
-	idle  time.Duration
-	close func(V)
+	limits keptLimits
+	close  func(V)
 
 	mu      sync.Mutex
 	entries map[K]*keptEntry[K, V]
@@ -23,9 +22,20 @@ type kept[K comparable, V any] struct {
 	closing sync.WaitGroup
 }
 
+// keptLimits bounds how many are kept, how long unused, and to what age.
+type keptLimits struct {
+	most      int
+	idle, age time.Duration
+}
+
+func (c Config) clients() keptLimits {
+	return keptLimits{most: c.MaxTransports, idle: c.IdleTimeout, age: c.TunnelLifetime}
+}
+
 type keptEntry[K comparable, V any] struct {
 	key   K
 	value V
+	made  time.Time
 	users int
 	// dropped is set where the next user shall have another.
 	dropped bool
@@ -35,8 +45,8 @@ type keptEntry[K comparable, V any] struct {
 
 var errClosing = errors.New("the sink is closed")
 
-func newKept[K comparable, V any](most int, idle time.Duration, close func(V)) *kept[K, V] {
-	return &kept[K, V]{most: most, idle: idle, close: close, entries: map[K]*keptEntry[K, V]{}, unused: list.New()}
+func newKept[K comparable, V any](limits keptLimits, close func(V)) *kept[K, V] {
+	return &kept[K, V]{limits: limits, close: close, entries: map[K]*keptEntry[K, V]{}, unused: list.New()}
 }
 
 // use gives the value of a key, made on first use, until it is given back.
@@ -49,8 +59,12 @@ func (k *kept[K, V]) use(key K, make func() (V, error)) (value V, back func(brok
 		return value, nil, errClosing
 	}
 	e, known := k.entries[key]
+	if known && time.Since(e.made) > k.limits.age {
+		k.retire(e)
+		known = false
+	}
 	if !known {
-		e = &keptEntry[K, V]{key: key}
+		e = &keptEntry[K, V]{key: key, made: time.Now()}
 		if e.value, err = make(); err != nil {
 			return value, nil, err
 		}
@@ -80,7 +94,7 @@ func (k *kept[K, V]) back(e *keptEntry[K, V], broken bool) {
 		go k.end(e)
 	default:
 		e.place = k.unused.PushFront(e)
-		e.timer = time.AfterFunc(k.idle, func() { k.expire(e) })
+		e.timer = time.AfterFunc(k.limits.idle, func() { k.expire(e) })
 		k.crowd()
 	}
 }
@@ -93,9 +107,18 @@ func (k *kept[K, V]) drop(e *keptEntry[K, V]) {
 	}
 }
 
+// retire is drop, where it may be unused; the caller holds the lock.
+func (k *kept[K, V]) retire(e *keptEntry[K, V]) {
+	if e.place != nil {
+		k.evict(e)
+		return
+	}
+	k.drop(e)
+}
+
 // crowd closes what was used longest ago where there are too many.
 func (k *kept[K, V]) crowd() {
-	for len(k.entries) > k.most && k.unused.Len() > 0 {
+	for len(k.entries) > k.limits.most && k.unused.Len() > 0 {
 		k.evict(k.unused.Back().Value.(*keptEntry[K, V]))
 	}
 }

@@ -18,7 +18,7 @@ type keptLog struct {
 
 func newKeptLog(most int, idle time.Duration) *keptLog {
 	l := &keptLog{}
-	l.kept = newKept[string](most, idle, func(n int) {
+	l.kept = newKept[string](keptLimits{most: most, idle: idle, age: time.Hour}, func(n int) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.closed = append(l.closed, n)
@@ -161,6 +161,23 @@ func TestClearingWaitsForTheLastUser(t *testing.T) {
 	}
 	back(false)
 	<-cleared
+}
+
+func TestWhatIsTooOldIsReplaced(t *testing.T) {
+	l := newKeptLog(10, time.Hour)
+	l.limits.age = 0
+	_, busy := l.use(t, "busy")
+	_, back := l.use(t, "idle")
+	back(false)
+	for _, key := range []string{"busy", "idle"} {
+		_, back := l.use(t, key)
+		back(false)
+	}
+	l.gone(t, 2)
+	busy(false)
+	l.gone(t, 1, 2)
+	l.clear()
+	l.gone(t, 1, 2, 3, 4)
 }
 
 func TestWhatCannotBeMadeIsNotKept(t *testing.T) {

@@ -24,9 +24,10 @@ type line struct {
 	base    context.Context
 	end     context.CancelFunc
 
-	mu      sync.Mutex
-	failure *dialError // of the last dial; nil: it came about
-	last    *tunnel    // the last one that was made
+	mu       sync.Mutex
+	failure  *dialError // of the last dial; nil: it came about
+	failedAt time.Time
+	last     *tunnel // the last one that was made
 	// unasked are the dials that no proxy has taken yet, with their beginning:
 	// until then, what takes so long is the egress.
 	unasked map[*connectCall]time.Time
@@ -101,7 +102,7 @@ func (l *line) failed(err error) error {
 		return why // closed: this says nothing
 	}
 	l.mu.Lock()
-	l.failure = why
+	l.failure, l.failedAt = why, time.Now()
 	l.mu.Unlock()
 	return why
 }
@@ -119,16 +120,21 @@ func (l *line) opened(t *tunnel, conn net.Conn) (net.Conn, error) {
 	return c, nil
 }
 
-// trouble is why the last dial came to nothing, or nil.
-func (l *line) trouble() *dialError {
+// trouble is why there was no connection for what began at a moment: the last
+// dial came to nothing since, or nothing has been open from before. Nil: there
+// was one.
+func (l *line) trouble(since time.Time) *dialError {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.failure != nil && (len(l.conns) == 0 || !l.failedAt.Before(since)) {
+		return l.failure
+	}
 	for _, began := range l.unasked {
-		if l.failure == nil && time.Since(began) >= atLeast { // and not one that began when the deadline ended another
+		if time.Since(began) >= atLeast { // and not one that began when the deadline ended another
 			return &dialError{ours: true, text: "the egress did not accept a connection within the deadline"}
 		}
 	}
-	return l.failure
+	return nil
 }
 
 // peer is the address that the egress connected to last.

@@ -25,6 +25,7 @@ type posting struct {
 	message   *message.Message
 	endpoint  *millrace.Endpoint
 	eventType string
+	began     time.Time
 	// shown is the headers with the secrets blacked out.
 	shown http.Header
 	body  millrace.Document
@@ -48,7 +49,7 @@ func compose(r *millrace.Request, now time.Time) (posting, error) {
 		m.Metadata[strings.ToLower(name)] = values[0]
 	}
 	return posting{
-		message: m, endpoint: &r.Endpoint, eventType: d.EventType, shown: c.header.shown(),
+		message: m, endpoint: &r.Endpoint, eventType: d.EventType, began: now, shown: c.header.shown(),
 		body: millrace.NewDocument(millrace.DocumentParts{Body: d.Payload}),
 	}, nil
 }

@@ -63,7 +63,7 @@ const (
 )
 
 func newPubSub(config Config, p *proxies) *pubSubTopics {
-	return &pubSubTopics{config: config, proxies: p, clients: newKept[pubSubKey](config.MaxTransports, config.IdleTimeout, (*pubSubClient).close)}
+	return &pubSubTopics{config: config, proxies: p, clients: newKept[pubSubKey](config.clients(), (*pubSubClient).close)}
 }
 
 func (g *pubSubTopics) close() { g.clients.clear() }
@@ -83,10 +83,10 @@ func (g *pubSubTopics) publish(ctx context.Context, p posting) (placed, *dialErr
 		p.message.Metadata.Set(orderingKey, fmt.Sprintf("%.1024s", order))
 	}
 	if err := c.publisher.Publish(sink.Topic, p.message); err != nil {
-		why := c.line.why(ctx, plainPubSub(err), pubSubRefusal)
+		why := c.line.why(ctx, p, plainPubSub(err), pubSubRefusal)
 		// A connection that failed is tried again later and later: the next
 		// attempt shall not wait for that.
-		back(why.ours || why.outcome == millrace.OutcomeTimeout || why.outcome == millrace.OutcomeReset || c.line.trouble() != nil)
+		back(why.ours || why.outcome == millrace.OutcomeTimeout || why.outcome == millrace.OutcomeReset || c.line.trouble(p.began) != nil)
 		return placed{}, why
 	}
 	back(false)

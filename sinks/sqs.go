@@ -47,7 +47,7 @@ type sqsClient struct {
 const maxQueues = 1024
 
 func newSQS(config Config, p *proxies) *sqsQueues {
-	return &sqsQueues{config: config, proxies: p, clients: newKept[sqsKey](config.MaxTransports, config.IdleTimeout, (*sqsClient).close)}
+	return &sqsQueues{config: config, proxies: p, clients: newKept[sqsKey](config.clients(), (*sqsClient).close)}
 }
 
 func (q *sqsQueues) close() { q.clients.clear() }
@@ -69,7 +69,7 @@ func (q *sqsQueues) publish(ctx context.Context, p posting) (placed, *dialError)
 	defer back(false)
 	out, err := c.send(ctx, sink.Queue, input)
 	if err != nil {
-		return placed{}, c.line.why(ctx, err, sqsRefusal)
+		return placed{}, c.line.why(ctx, p, err, sqsRefusal)
 	}
 	return placed{peer: c.line.peer(), where: sqsPlace{MessageID: aws.ToString(out.MessageId), SequenceNumber: aws.ToString(out.SequenceNumber)}}, nil
 }
