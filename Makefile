@@ -2,7 +2,7 @@
 
 BIN     := bin/millrace
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-# ARGS go to `millrace dev`: make dev ARGS="--listen 127.0.0.1:5006"
+# ARGS go to `millrace dev` or `millrace bench`: make dev ARGS="--listen 127.0.0.1:5006"
 ARGS    ?=
 # PKG narrows test, race and bench: make test PKG=./store/...
 PKG     ?= ./...
@@ -20,7 +20,7 @@ VERIFY  := ^Test(Imports|ExampleConfig|README|Generated|OpenAPI)
 REAL    := ^(TestKafkaKeepsWhatSourcesPromise|TestSQS|TestAMQP|TestReal.*)$$
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-brokers deps lint race bench bench-brokers verify fmt
+.PHONY: help dev build test test-brokers deps lint race bench bench-go bench-brokers verify fmt
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,7 +50,11 @@ race: ## Run the tests under the race detector
 	@sh .ci/deps race
 	go test -race -count=1 -timeout 15m $(RACE)
 
-bench: ## Run the benchmarks beside the code, briefly
+bench: build ## Measure the whole gateway, beside one that keeps nothing: ARGS=--quick
+	@sh .ci/deps
+	@exec $(BIN) bench $(ARGS)
+
+bench-go: ## Run the benchmarks beside the code, briefly
 	@sh .ci/deps
 	go test -run '^$$' -bench . -benchtime 1s -timeout 20m $(PKG)
 

@@ -1,145 +1,183 @@
-// Package bench measures the gateway end to end: it starts one with stores of
-// its own, loads it over HTTP, receives the deliveries, and reconciles them.
-// A run that lost or repeated an event is an error, not a figure.
+// Package bench measures a gateway end to end: it starts Millrace, a process
+// for each role, with stores of its own, loads it over HTTP, receives the
+// deliveries, reconciles them, and says what each event cost. In the same run
+// it measures a gateway that keeps nothing, by the same load: figures of two
+// machines compare by their ratio to it. A run that lost, repeated or spoilt an
+// event is an error, not a figure.
 package bench
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
-// Options bound a run.
+// Options bound a run and say what is measured.
 type Options struct {
-	// Events is how many events each closed loop sends; Clients how many send
-	// at once.
-	Events, Clients int
-	// Payload is the size of an event's data, in bytes.
-	Payload int
-	// Duration is how long each steady load lasts.
+	// Events is how many events a closed loop sends, if Duration does not end
+	// it first. The backlog has five times as many; slow receivers, large
+	// payloads and large fan-outs get fewer.
+	Events int
+	// Duration is how long each steady load lasts, and a closed loop at most.
 	Duration time.Duration
-	// Log takes the gateway's log.
-	Log io.Writer
+	// Clients are the connections that send at once.
+	Clients int
+	// Rounds is how often the headline's scenarios run; their medians count.
+	Rounds int
+	// Projects and Subscriptions are how many the scenarios of many tenants
+	// have.
+	Projects, Subscriptions int
+	// Scenarios are the ones to run; empty: all.
+	Scenarios []string
+	// Binary is the millrace that the roles and the null gateway run as.
+	Binary string
+	// Args go to each role.
+	Args []string
+	// Target is a running gateway to measure instead of one of our own.
+	Target Target
+	// Listen is the receiver's address.
+	Listen string
+	// Told hears what is going on, a sentence each.
+	Told func(sentence string)
+
+	// patience is how long nothing may arrive before what is missing is lost.
+	patience time.Duration
 }
 
-// DefaultOptions is a run of about a minute.
+// Target is a running gateway, driven through its REST API.
+type Target struct {
+	// Kind is millrace or convoy; empty: a Millrace of the benchmark's own.
+	Kind string
+	// URL is the API's, Key opens the project.
+	URL, Key, Project string
+	// Reached is the receiver's URL as the gateway sees it; empty: its address.
+	Reached string
+}
+
+// DefaultOptions is a run of under five minutes.
 func DefaultOptions() Options {
-	return Options{Events: 30000, Clients: 128, Payload: 1024, Duration: 10 * time.Second, Log: io.Discard}
+	return Options{
+		Events: 20000, Duration: 10 * time.Second, Clients: 128, Rounds: 3, Projects: 1000, Subscriptions: 10000,
+		Listen: "127.0.0.1:0", Told: func(string) {}, patience: 20 * time.Second,
+	}
 }
 
-// Result is one scenario's figures.
-type Result struct {
-	Scenario string  `json:"scenario"`
-	Events   int     `json:"events"`
-	PerS     float64 `json:"events_per_s"`
-	SQL      float64 `json:"sql_per_event"`
-	Redis    float64 `json:"redis_per_event"`
-	P50      float64 `json:"p50_ms"`
-	P95      float64 `json:"p95_ms"`
-	P99      float64 `json:"p99_ms"`
+// Quick is a run of under 40 seconds: everything once, and less of it.
+func (o Options) Quick() Options {
+	o.Events, o.Duration, o.Rounds, o.Projects, o.Subscriptions = 2000, 2*time.Second, 1, 10, 200
+	return o
 }
 
-// Run runs the scenarios, one after the other, and reports each as it ends.
-func Run(ctx context.Context, o Options, report func(Result)) (err error) {
-	data, err := os.MkdirTemp("", "millrace-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(data)) }()
-	g, err := startGateway(ctx, filepath.Join(data, "data"), o.Log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, g.close()) }()
-	r, err := newReceiver()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	b := bench{options: o, gateway: g, receiver: r}
-	if err := b.subscribe(ctx); err != nil {
-		return err
-	}
-	for _, s := range b.scenarios() {
-		result, err := b.run(ctx, s)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+// Validate says all that is wrong with the options.
+func (o Options) Validate() error {
+	var faults []error
+	refuse := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf(format, args...))
 		}
-		report(result)
+	}
+	refuse(o.Events < 1 || o.Events > 1_000_000, "events must be between 1 and 1000000, not %d", o.Events)
+	refuse(o.Duration < 100*time.Millisecond || o.Duration > time.Hour, "duration must be between 100ms and 1h, not %s", o.Duration)
+	refuse(o.Clients < 1 || o.Clients > 4096, "clients must be between 1 and 4096, not %d", o.Clients)
+	refuse(o.Rounds < 1, "rounds must be at least 1, not %d", o.Rounds)
+	refuse(o.Projects < 1 || o.Subscriptions < 1, "projects and subscriptions must be at least 1")
+	for _, name := range o.Scenarios {
+		refuse(!slices.Contains(Scenarios(), name), "there is no scenario %q; there are %s", name, strings.Join(Scenarios(), ", "))
+	}
+	return errors.Join(append(faults, o.Target.validate())...)
+}
+
+func (t Target) validate() error {
+	switch {
+	case t.Kind == "":
+		return nil
+	case t.Kind != "millrace" && t.Kind != "convoy":
+		return fmt.Errorf("the target must be millrace or convoy, not %q", t.Kind)
+	case t.URL == "" || t.Key == "" || t.Project == "":
+		return errors.New("a running target needs its URL, an API key and a project")
 	}
 	return nil
 }
 
+// bench is one run of the benchmark.
 type bench struct {
 	options  Options
-	gateway  *gateway
 	receiver *receiver
+	gateway  *gateway // of our own; nil with a target
+	site     *site
+
+	linesUsed, runs int
+	lines           map[int]*line // to so many endpoints
+	results         []Result
 }
 
-type scenario struct {
-	name string
-	ack  string
-	load func(ctx context.Context, s *sender) error
+// Run runs the scenarios, one after the other, and answers what they came to.
+func Run(ctx context.Context, o Options) (report Report, err error) {
+	if err := o.Validate(); err != nil {
+		return Report{}, err
+	}
+	b := &bench{options: o, lines: map[int]*line{}}
+	if b.receiver, err = newReceiver(o.Listen, o.Target.Reached); err != nil {
+		return Report{}, err
+	}
+	defer b.receiver.close()
+	if err := b.open(ctx); err != nil {
+		return Report{}, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	for _, s := range b.scenarios() {
+		if len(o.Scenarios) > 0 && !slices.Contains(o.Scenarios, s.name) || s.own && b.gateway == nil {
+			continue
+		}
+		o.Told(s.says)
+		results, err := s.run(ctx)
+		if err != nil {
+			return Report{}, fmt.Errorf("%s: %w", s.name, err)
+		}
+		b.results = append(b.results, results...)
+	}
+	return newReport(b.results), nil
 }
 
-func (b bench) scenarios() []scenario {
-	o := b.options
-	closed := func(n int) func(ctx context.Context, s *sender) error {
-		return func(ctx context.Context, s *sender) error { return s.closedLoop(ctx, n, o.Clients) }
+// open starts a gateway of our own, or finds the target.
+func (b *bench) open(ctx context.Context) error {
+	if b.options.Target.Kind != "" {
+		return b.openTarget()
 	}
-	steady := func(rate int) func(ctx context.Context, s *sender) error {
-		return func(ctx context.Context, s *sender) error { return s.steadily(ctx, rate, o.Duration) }
-	}
-	return []scenario{
-		{"warm-up", "queued", closed(o.Events / 5)},
-		{"end to end, queued", "queued", closed(o.Events)},
-		{"end to end, persisted", "persisted", closed(o.Events)},
-		{"steady 50/s", "queued", steady(50)},
-		{"steady 500/s", "queued", steady(500)},
-	}
-}
-
-// subscribe makes one endpoint, the receiver, with a subscription to all.
-func (b bench) subscribe(ctx context.Context) error {
-	s := newSender(b.gateway.access, b.options.Payload, "queued")
-	var endpoint struct{ UID string }
-	if err := s.call(ctx, "/endpoints", fmt.Appendf(nil, `{"name":"bench","url":%q}`, b.receiver.url), &endpoint); err != nil {
+	b.options.Told("Starting PostgreSQL, Redis, egress, agent and server.")
+	g, err := newGateway(ctx, setup{binary: b.options.Binary, args: b.options.Args})
+	if err != nil {
 		return err
 	}
-	return s.call(ctx, "/subscriptions", fmt.Appendf(nil, `{"name":"bench","endpoint_id":%q}`, endpoint.UID), &struct{}{})
+	a, err := newAPI(g.access.URL, g.access.APIKey)
+	if err != nil {
+		return errors.Join(err, g.close())
+	}
+	b.gateway = g
+	b.site = &site{name: "millrace", api: a, project: g.access.ProjectID, ids: true, signs: true, read: g.read, settle: g.settle}
+	return nil
 }
 
-func (b bench) run(ctx context.Context, sc scenario) (Result, error) {
-	s := newSender(b.gateway.access, b.options.Payload, sc.ack)
-	if err := b.gateway.resetCost(ctx); err != nil {
-		return Result{}, err
-	}
-	start := time.Now()
-	if err := sc.load(ctx, s); err != nil {
-		return Result{}, err
-	}
-	events := len(s.sent)
-	wait, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if err := b.receiver.wait(wait, events); err != nil {
-		return Result{}, fmt.Errorf("not all of %d events arrived: %w", events, err)
-	}
-	took := time.Since(start)
-	c, err := b.gateway.cost(ctx)
+// openTarget takes a running gateway, of which only the answers are known.
+func (b *bench) openTarget() error {
+	t := b.options.Target
+	a, err := newAPI(t.URL, t.Key)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
-	latency, err := s.reconcile(b.receiver.reset())
-	if err != nil {
-		return Result{}, err
+	b.site = &site{
+		name: t.Kind, api: a, project: t.Project, ids: t.Kind == "millrace", signs: true,
+		read: func(context.Context) (reading, error) { return newReading(), nil }, settle: func(context.Context) error { return nil },
 	}
-	n, ms := float64(events), func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	return Result{
-		Scenario: sc.name, Events: events, PerS: n / took.Seconds(), SQL: float64(c.statements) / n, Redis: float64(c.commands) / n,
-		P50: ms(latency.P50), P95: ms(latency.P95), P99: ms(latency.P99),
-	}, nil
+	return nil
+}
+
+func (b *bench) close() error {
+	if b.gateway == nil {
+		return nil
+	}
+	return b.gateway.close()
 }

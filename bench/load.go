@@ -1,116 +1,52 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"fmt"
-	"io"
+	"net"
 	"net/http"
-	"slices"
-	"strings"
+	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/millrace-dev/millrace/app"
 )
 
-// sender hands events in by the API.
-type sender struct {
-	client *http.Client
-	access app.DevAccess
-	body   []byte
-	ack    string
-
-	mu   sync.Mutex
-	sent map[string]time.Time // by the uid answered, when it was sent
+// pace says when the events of a run are sent.
+type pace struct {
+	events int
+	// window, in a closed loop, is how many may be on their way; 0: each
+	// client sends its next event once the last one was accepted.
+	window int
+	// limit ends a closed loop early.
+	limit time.Duration
+	// every is the time between two events of a steady load, whatever the
+	// answers take; 0: a closed loop.
+	every time.Duration
+	// stop, if set, ends the load early.
+	stop <-chan struct{}
 }
 
-func newSender(a app.DevAccess, payload int, ack string) *sender {
-	filler := strings.Repeat("x", max(0, payload-20))
-	return &sender{
-		access: a, ack: ack, sent: map[string]time.Time{},
-		body:   fmt.Appendf(nil, `{"event_type":"bench.event","data":{"filler":%q}}`, filler),
-		client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 512}},
-	}
+// load sends the events of a ledger over many connections.
+type load struct {
+	target  *url.URL
+	ledger  *ledger
+	pace    pace
+	clients int
+	next    atomic.Int64
 }
 
-// call makes one request to the project's API and reads the answer's data.
-func (s *sender) call(ctx context.Context, path string, body []byte, data any) error {
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, s.access.URL+"/api/v1/projects/"+s.access.ProjectID+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	q.Header.Set("Authorization", "Bearer "+s.access.APIKey)
-	q.Header.Set("Content-Type", "application/json")
-	q.Header.Set("Prefer", "ack="+s.ack)
-	a, err := s.client.Do(q)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = a.Body.Close() }()
-	answer, err := io.ReadAll(a.Body)
-	if err != nil {
-		return err
-	}
-	if a.StatusCode != http.StatusCreated {
-		return fmt.Errorf("POST %s: %s: %s", path, a.Status, answer)
-	}
-	return json.Unmarshal(answer, &struct{ Data any }{data})
-}
-
-func (s *sender) send(ctx context.Context) error {
-	start := time.Now()
-	var event struct{ UID string }
-	if err := s.call(ctx, "/events", s.body, &event); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.sent[event.UID] = start
-	s.mu.Unlock()
-	return nil
-}
-
-// closedLoop sends so many events, with so many clients at once.
-func (s *sender) closedLoop(ctx context.Context, events, clients int) error {
+// send sends all events. It ends with the first that is not accepted.
+func (l *load) send(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	tickets := make(chan struct{}, events)
-	for range events {
-		tickets <- struct{}{}
-	}
-	close(tickets)
+	begin := l.ledger.now()
 	var all sync.WaitGroup
-	for range clients {
+	for range l.clients {
 		all.Go(func() {
-			for range tickets {
-				if err := s.send(ctx); err != nil {
-					cancel(err)
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-	return context.Cause(ctx)
-}
-
-// steadily sends at a rate for a while, whatever the answers take.
-func (s *sender) steadily(ctx context.Context, rate int, d time.Duration) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	tick := time.NewTicker(time.Second / time.Duration(rate))
-	defer tick.Stop()
-	var all sync.WaitGroup
-	for range int(d.Seconds() * float64(rate)) {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			all.Wait()
-			return context.Cause(ctx)
-		}
-		all.Go(func() {
-			if err := s.send(ctx); err != nil {
+			if err := l.client(ctx, begin); err != nil {
 				cancel(err)
 			}
 		})
@@ -119,29 +55,130 @@ func (s *sender) steadily(ctx context.Context, rate int, d time.Duration) error 
 	return context.Cause(ctx)
 }
 
-// Latency are quantiles of the time from the request to the arrival at the
-// receiver.
-type Latency struct {
-	P50, P95, P99 time.Duration
+// client is one connection: one request after the other.
+func (l *load) client(ctx context.Context, begin int64) error {
+	c, err := l.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { c.close() }()
+	for {
+		n, due, ok := l.turn(ctx, begin)
+		if !ok {
+			return nil
+		}
+		l.ledger.due[n] = due
+		if err := c.exchange(l.ledger, n); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if c.in.last {
+			c.close()
+			if c, err = l.dial(ctx); err != nil {
+				return err
+			}
+		}
+	}
 }
 
-// reconcile compares what was accepted with what arrived: each exactly once.
-func (s *sender) reconcile(arrived map[string][]time.Time) (Latency, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	took := make([]time.Duration, 0, len(s.sent))
-	for id, at := range s.sent {
-		times := arrived[id]
-		if len(times) != 1 {
-			return Latency{}, fmt.Errorf("event %s arrived %d times", id, len(times))
+// turn waits until the next event is to be sent, and says when that was.
+func (l *load) turn(ctx context.Context, begin int64) (n int, due int64, ok bool) {
+	if l.pace.every > 0 {
+		return l.steadily(ctx, begin)
+	}
+	if l.pace.window > 0 {
+		select {
+		case <-l.ledger.slots:
+		case <-ctx.Done():
+			return 0, 0, false
 		}
-		took = append(took, times[0].Sub(at))
 	}
-	if len(arrived) != len(s.sent) {
-		return Latency{}, fmt.Errorf("%d events were accepted and %d arrived", len(s.sent), len(arrived))
+	now := l.ledger.now()
+	if ctx.Err() != nil || l.pace.limit > 0 && now-begin > int64(l.pace.limit) {
+		return 0, 0, false
 	}
-	s.sent = map[string]time.Time{}
-	slices.Sort(took)
-	at := func(q float64) time.Duration { return took[min(len(took)-1, int(q*float64(len(took))))] }
-	return Latency{at(0.50), at(0.95), at(0.99)}, nil
+	n = int(l.next.Add(1)) - 1
+	return n, now, n < l.pace.events
+}
+
+// steadily gives each event its time before it is known whether a connection
+// is free: what the gateway delays is part of the latency.
+func (l *load) steadily(ctx context.Context, begin int64) (n int, due int64, ok bool) {
+	n = int(l.next.Add(1)) - 1
+	due = begin + int64(n)*int64(l.pace.every)
+	if n >= l.pace.events {
+		return n, due, false
+	}
+	timer := time.NewTimer(time.Duration(due - l.ledger.now()))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return n, due, true
+	case <-l.pace.stop:
+	case <-ctx.Done():
+	}
+	return n, due, false
+}
+
+// connection is one to the gateway, with its buffers.
+type connection struct {
+	net.Conn
+	reader *bufio.Reader
+	out    []byte
+	in     message
+	undo   func() bool
+}
+
+func (l *load) dial(ctx context.Context) (*connection, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", addressOf(l.target))
+	if err != nil {
+		return nil, fmt.Errorf("reach the gateway: %w", err)
+	}
+	if l.target.Scheme == "https" {
+		conn = tls.Client(conn, &tls.Config{ServerName: l.target.Hostname(), MinVersion: tls.VersionTLS12})
+	}
+	undo := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends what waits for an answer
+	return &connection{Conn: conn, reader: bufio.NewReaderSize(conn, 4096), undo: undo}, nil
+}
+
+func (c *connection) close() {
+	c.undo()
+	_ = c.Conn.Close()
+}
+
+// exchange sends one event and reads the answer to it.
+func (c *connection) exchange(l *ledger, n int) error {
+	r := l.route(n)
+	c.out = append(c.out[:0], r.head...)
+	c.out = l.data.append(c.out, n, r.key)
+	c.out = append(c.out, '}')
+	sent := l.now()
+	if _, err := c.Write(c.out); err != nil {
+		return fmt.Errorf("send event %d: %w", n, err)
+	}
+	if err := c.in.read(c.reader); err != nil {
+		return fmt.Errorf("read the answer to event %d: %w", n, noEnd(err))
+	}
+	if c.in.status() != http.StatusCreated {
+		return fmt.Errorf("event %d was answered %s: %.200s", n, c.in.start, c.in.body)
+	}
+	if !bytes.Contains(c.in.body, l.says) {
+		return fmt.Errorf("the answer to event %d does not say %s: %.200s", n, l.says, c.in.body)
+	}
+	l.accepted(n, sent, answeredUID(c.in.body))
+	return nil
+}
+
+// addressOf is where a URL's host listens.
+func addressOf(u *url.URL) string {
+	if u.Port() != "" {
+		return u.Host
+	}
+	if u.Scheme == "https" {
+		return net.JoinHostPort(u.Hostname(), "443")
+	}
+	return net.JoinHostPort(u.Hostname(), "80")
 }

@@ -32,6 +32,9 @@ type commands struct {
 	Config  configure `cmd:"" group:"operate" help:"Check and print the configuration."`
 	Rebuild rebuild   `cmd:"" group:"operate" help:"Work out all deliveries' states from their facts again."`
 
+	Bench     benchmark   `cmd:"" group:"other" help:"Measure what the gateway does on this machine, and what it costs."`
+	BenchNull nullGateway `cmd:"" hidden:"" help:"Run the gateway that keeps nothing, which bench compares with."`
+
 	Version    showVersion `cmd:"" group:"other" help:"Print the version."`
 	Completion completion  `cmd:"" group:"other" help:"Print a script that completes commands in your shell."`
 }

@@ -1,0 +1,72 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// nullName is the null gateway as a process and in results.
+const nullName = "null"
+
+// null measures the null gateway to so many endpoints: a process of its own,
+// the same load, the same receiver.
+func (b *bench) null(ctx context.Context, fan int) (result Result, err error) {
+	if b.options.Binary == "" {
+		return Result{}, errors.New("no program is named to run the null gateway as")
+	}
+	folder, err := os.MkdirTemp("", "millrace-bench-null-")
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	free, err := freeAddresses(1)
+	if err != nil {
+		return Result{}, err
+	}
+	l := b.nullLine(fan)
+	args := []string{"bench-null", "--listen", free[0]}
+	for i := range fan {
+		args = append(args, "--to", b.receiver.endpoint(l.number, i))
+	}
+	p := &process{name: nullName, binary: b.options.Binary, args: args, log: filepath.Join(folder, "log"), answers: "http://" + free[0]}
+	if err := p.start(ctx); err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	s, err := nullSite(p)
+	if err != nil {
+		return Result{}, err
+	}
+	events := b.options.Events / fan
+	warm := run{name: "warm-up", site: s, line: l.number, plan: b.plan(s, l, "", payload), pace: b.closed(events / 10)}
+	if _, err := b.play(ctx, warm); err != nil {
+		return Result{}, err
+	}
+	name := map[bool]string{true: "fanout-1", false: "fanout-10"}[fan == 1]
+	return b.measure(ctx, run{name: name, site: s, line: l.number, plan: b.plan(s, l, "", payload), pace: b.closed(events)})
+}
+
+// nullLine is its line, one for each fan-out.
+func (b *bench) nullLine(fan int) *line {
+	if b.lines[-fan] == nil {
+		l := b.newLine(fan)
+		l.ways = []way{{path: "/", before: `{"event_type":"bench.event","data":`}}
+		b.lines[-fan] = l
+	}
+	return b.lines[-fan]
+}
+
+// nullSite reads what its process uses; it keeps nothing, so nothing settles.
+func nullSite(p *process) (*site, error) {
+	a, err := newAPI(p.answers, "none")
+	if err != nil {
+		return nil, err
+	}
+	read := func(context.Context) (reading, error) {
+		r := newReading()
+		return r, r.process(p)
+	}
+	return &site{name: nullName, api: a, read: read, settle: func(context.Context) error { return nil }}, nil
+}
