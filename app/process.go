@@ -145,7 +145,7 @@ func (p *process) fanout() *handlers.Fanout {
 // ingest is the ingest stage's handler.
 func (p *process) ingest(c pipeline.IngestConfig) *handlers.Ingest {
 	return &handlers.Ingest{
-		Log: p.store, Configs: p.configs, Queue: p.transport.Pressure, MaxBytes: c.MaxBytes, Ack: c.Ack, Now: p.clock.Now,
+		Log: p.store, Configs: p.configs, Queue: p.transport.Pressure, MaxBytes: c.MaxBytes, Ack: c.Ack, Now: p.clock.Now, Trace: traceOf,
 	}
 }
 

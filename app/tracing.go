@@ -6,6 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -27,4 +28,12 @@ func newTracer(ctx context.Context, c TracingConfig, version string) (trace.Trac
 		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "millrace"), attribute.String("service.version", version))),
 	)
 	return provider.Tracer("millrace"), provider.Shutdown, nil
+}
+
+// traceOf is the trace that the context is in, as W3C's traceparent; empty:
+// it is in none.
+func traceOf(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier.Get("traceparent")
 }

@@ -62,6 +62,9 @@ type Ingest struct {
 	Ack millrace.AckLevel
 	// Now is PostgreSQL's clock as known here: ids are minted from it.
 	Now func() time.Time
+	// Trace is the trace that begins here, where none came in; nil or empty:
+	// none does.
+	Trace func(ctx context.Context) string
 }
 
 // Bounds of what a submission may carry.
@@ -97,6 +100,9 @@ func (h *Ingest) take(ctx context.Context, s millrace.Submission) ([]Accepted, e
 	config, err := h.config(ctx, s)
 	if err != nil {
 		return nil, err
+	}
+	if s.TraceParent == "" && h.Trace != nil {
+		s.TraceParent = h.Trace(ctx)
 	}
 	e := h.event(s)
 	if h.level(s, config) == millrace.AckQueued {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -179,6 +180,24 @@ func TestIngestTellsWhoeverWaits(t *testing.T) {
 			}
 			if c.fails && !errors.Is(err, c.failure) {
 				t.Errorf("error %v, want it to be %v", err, c.failure)
+			}
+		})
+	}
+}
+
+func TestATraceBeginsWhereNoneCameIn(t *testing.T) {
+	for _, c := range []struct{ rule, came, want string }{
+		{"none came in", "", "ours"},
+		{"one came in", "theirs", "theirs"},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			h, _ := newIngest(t)
+			h.Trace = func(context.Context) string { return "ours" }
+			s, _ := submission()
+			s.TraceParent = c.came
+			out, err := h.Handle(t.Context(), s)
+			if err != nil || out[0].Queued.TraceParent != c.want {
+				t.Errorf("%+v, %v", out, err)
 			}
 		})
 	}

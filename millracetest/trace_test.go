@@ -52,6 +52,35 @@ func TestATraceGoesOnFromTheClientThroughEveryStageToTheEndpoint(t *testing.T) {
 	})
 }
 
+func TestTheTriesOfAnEventAreOneTraceThoughItsClientIsInNone(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(&collector{})
+	t.Cleanup(server.Close)
+	gw := New(t, Set("tracing.endpoint="+server.URL+"/v1/traces"))
+	r := gw.Receiver(Replies(500, 500, 200), Tries(5))
+	for _, ack := range []string{"queued", "persisted"} {
+		if _, err := gw.Try("/events", Event("order.paid"), "Prefer", "ack="+ack); err != nil {
+			t.Fatal(err)
+		}
+	}
+	traces := map[string]map[string]bool{}
+	for _, q := range r.Want(Attempts(4)) { // 500, 500, and one more each
+		id, trace := q.Header.Get("webhook-id"), q.Header.Get("traceparent")
+		if len(trace) != 55 {
+			t.Fatalf("a request bears the trace %q", trace)
+		}
+		if traces[id] == nil {
+			traces[id] = map[string]bool{}
+		}
+		traces[id][trace[3:35]] = true
+	}
+	for id, of := range traces {
+		if len(of) != 1 {
+			t.Errorf("the tries of event %s are in %d traces", id, len(of))
+		}
+	}
+}
+
 // clientsTrace is a trace that a client is in.
 const clientsTrace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -68,8 +68,8 @@ func timed(s Stage, next message.HandlerFunc) message.HandlerFunc {
 }
 
 // traced continues the trace the message carries, and hands it on to what
-// the stage passes on. Without a configured tracer, a trace that came in
-// travels through unchanged.
+// the stage passes on, but for what has a trace of its own. Without a
+// configured tracer, a trace that came in travels through unchanged.
 func (a Around) traced(s Stage, next message.HandlerFunc) message.HandlerFunc {
 	w3c, name := propagation.TraceContext{}, "millrace."+s.Name
 	kind := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer)}
@@ -89,7 +89,10 @@ func (a Around) traced(s Stage, next message.HandlerFunc) message.HandlerFunc {
 			span.SetStatus(codes.Error, err.Error())
 		}
 		for _, m := range out {
-			w3c.Inject(ctx, propagation.MapCarrier(m.Metadata))
+			// What the log's clock hands back has the trace of its event.
+			if had := m.Metadata.Get(traceKey); had == "" || had == msg.Metadata.Get(traceKey) {
+				w3c.Inject(ctx, propagation.MapCarrier(m.Metadata))
+			}
 		}
 		return out, err
 	}

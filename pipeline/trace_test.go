@@ -44,6 +44,17 @@ func TestATraceGoesOnThroughTheStage(t *testing.T) {
 	}
 }
 
+func TestWhatHasATraceOfItsOwnKeepsIt(t *testing.T) {
+	const own = "00-ffffffffffffffffffffffffffffffff-b7ad6b7169203331-01"
+	out, _, err := traced(t, sdktrace.AlwaysSample(), func(*message.Message) ([]*message.Message, error) {
+		out, err := encode(Due, millrace.Delivery{TraceParent: own})
+		return []*message.Message{out}, err
+	})
+	if err != nil || out[0].Metadata.Get(traceKey) != own {
+		t.Errorf("%v, passed on %v", err, out[0].Metadata)
+	}
+}
+
 func TestASpanTellsOfAnErrorAndEndsWithAPanic(t *testing.T) {
 	for name, handle := range map[string]message.HandlerFunc{
 		"an error": func(*message.Message) ([]*message.Message, error) { return nil, errors.New("fault") },
