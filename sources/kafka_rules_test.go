@@ -6,13 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	convoy "github.com/frain-dev/convoy-go/v2"
 	"github.com/google/uuid"
+	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -153,6 +156,31 @@ func TestWhateverAProducerWritesGoesThrough(t *testing.T) {
 		}
 	}
 	k.wantCommitted(t, 7)
+}
+
+func TestConvoysSDKWritesToATopic(t *testing.T) {
+	t.Parallel()
+	k := newFakeKafka(t, 1)
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	writer := &kafka.Client{Addr: kafka.TCP(k.source.PubSub.Kafka.Brokers[0]), Transport: transport}
+	sdk := convoy.New("", "", "", convoy.OptionKafkaOptions(&convoy.KafkaOptions{Client: writer, Topic: k.name()})).Kafka
+	data, headers := json.RawMessage(`{"n":9007199254740993}`), map[string]string{"X-Tenant": "acme"}
+	if err := errors.Join(
+		sdk.WriteEvent(t.Context(), &convoy.CreateEventRequest{EventType: "single", EndpointID: someEndpoint, Data: data, CustomHeaders: maps.Clone(headers)}),
+		sdk.WriteFanoutEvent(t.Context(), &convoy.CreateFanoutEventRequest{EventType: "fanout", OwnerID: "o", Data: data, CustomHeaders: maps.Clone(headers)}),
+		sdk.WriteBroadcastEvent(t.Context(), &convoy.CreateBroadcastEventRequest{EventType: "broadcast", IdempotencyKey: "k", Data: data, CustomHeaders: maps.Clone(headers)}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	a := startAgent(t, agentConfig{source: k.Source()})
+	want := map[string]millrace.Audience{"single": {EndpointID: uuid.MustParse(someEndpoint)}, "fanout": {OwnerID: "o"}, "broadcast": {}}
+	for range want {
+		s := a.next()
+		if to, known := want[s.Type]; !known || s.Audience != to || string(s.Payload) != string(data) || !maps.Equal(s.Headers, headers) {
+			t.Errorf("arrived as %+v with %s", s, s.Payload)
+		}
+	}
 }
 
 func TestLagIsWhatTheGroupHasNotRead(t *testing.T) {
