@@ -23,6 +23,11 @@ type amqpClient struct {
 	turn chan struct{}
 	conn atomic.Pointer[amqp091.Connection]
 	open *amqpChannel
+	// failure is why the last look for a channel found none, and when: it is
+	// the answer to all that waited for their turn meanwhile. Brokers may take
+	// seconds to refuse credentials.
+	failure  error
+	failedAt time.Time
 	// work is what is on its way: it may hang until the line is cut.
 	work sync.WaitGroup
 }
@@ -77,6 +82,7 @@ func plainAMQP(err error) error {
 
 // channel is the channel that is open, or a new one.
 func (c *amqpClient) channel(ctx context.Context) (*amqpChannel, error) {
+	began := time.Now()
 	select {
 	case c.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -86,6 +92,19 @@ func (c *amqpClient) channel(ctx context.Context) (*amqpChannel, error) {
 	if c.open != nil && !c.open.IsClosed() {
 		return c.open, nil
 	}
+	if c.failure != nil && c.failedAt.After(began) {
+		return nil, c.failure
+	}
+	ch, err := c.reopen(ctx)
+	if ctx.Err() == nil { // else it is the deadline of one, and tells nothing of the others
+		c.failure, c.failedAt = err, time.Now()
+	}
+	return ch, err
+}
+
+// reopen makes a channel, and a connection where there is none. The caller has
+// the turn.
+func (c *amqpClient) reopen(ctx context.Context) (*amqpChannel, error) {
 	conn := c.conn.Load()
 	if conn == nil || conn.IsClosed() {
 		var err error

@@ -1,9 +1,12 @@
 package sinks
 
 import (
+	"io"
 	"net"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,4 +171,30 @@ func TestAnAMQPBrokerThatComesBackIsConnectedToAgain(t *testing.T) {
 	want(t, sent(t, s, deliveryOn(r.endpoint())), millrace.OutcomeConnect)
 	r.server.Start()
 	want(t, sent(t, s, deliveryOn(r.endpoint())), millrace.OutcomeSuccess)
+}
+
+func TestARefusalAnswersAllThatWaitedForTheConnection(t *testing.T) {
+	s := allSinks(t, newProxy(t))
+	const each = 300 * time.Millisecond
+	var connections atomic.Int32
+	slow := listen(t, func(conn net.Conn) { // as a broker that takes its time to refuse
+		connections.Add(1)
+		conn.SetReadDeadline(time.Now().Add(each))
+		io.Copy(io.Discard, conn)
+	})
+	r := &amqpRig{}
+	e := millrace.Endpoint{Kind: millrace.SinkAMQP, Sink: millrace.Sink{AMQP: &millrace.AMQPSink{Schema: "amqp", Exchange: "events"}}}
+	r.at(&e, slow.addr())
+	var sending sync.WaitGroup
+	for range 20 {
+		sending.Go(func() {
+			if a, err := s.Send(t.Context(), deliveryOn(e)); err != nil || a.Outcome != millrace.OutcomeReset {
+				t.Errorf("%s, %s, %v", a.Outcome, a.Error, err)
+			}
+		})
+	}
+	sending.Wait()
+	if n := connections.Load(); n > 5 {
+		t.Errorf("20 deliveries at once made %d connections, one after the other", n)
+	}
 }
