@@ -25,6 +25,8 @@ type Options struct {
 	Duration time.Duration
 	// Clients are the connections that send at once.
 	Clients int
+	// Window is how many deliveries are on their way in a closed loop.
+	Window int
 	// Rounds is how often the headline's scenarios run; their medians count.
 	Rounds int
 	// Projects and Subscriptions are how many the scenarios of many tenants
@@ -60,7 +62,7 @@ type Target struct {
 // DefaultOptions is a run of under five minutes.
 func DefaultOptions() Options {
 	return Options{
-		Events: 20000, Duration: 10 * time.Second, Clients: 128, Rounds: 3, Projects: 1000, Subscriptions: 10000,
+		Events: 20000, Duration: 10 * time.Second, Clients: 128, Window: 512, Rounds: 3, Projects: 1000, Subscriptions: 10000,
 		Listen: "127.0.0.1:0", Told: func(string) {}, patience: 20 * time.Second,
 	}
 }
@@ -82,6 +84,7 @@ func (o Options) Validate() error {
 	refuse(o.Events < 1 || o.Events > 1_000_000, "events must be between 1 and 1000000, not %d", o.Events)
 	refuse(o.Duration < 100*time.Millisecond || o.Duration > time.Hour, "duration must be between 100ms and 1h, not %s", o.Duration)
 	refuse(o.Clients < 1 || o.Clients > 4096, "clients must be between 1 and 4096, not %d", o.Clients)
+	refuse(o.Window < 1, "window must be at least 1, not %d", o.Window)
 	refuse(o.Rounds < 1, "rounds must be at least 1, not %d", o.Rounds)
 	refuse(o.Projects < 1 || o.Subscriptions < 1, "projects and subscriptions must be at least 1")
 	for _, name := range o.Scenarios {

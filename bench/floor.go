@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -39,13 +40,12 @@ func (b *bench) null(ctx context.Context, fan int) (result Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	events := b.options.Events / fan
-	warm := run{name: "warm-up", site: s, line: l.number, plan: b.plan(s, l, "", payload), pace: b.closed(events / 10)}
+	events := fanned(b.options.Events, fan)
+	warm := run{name: "warm-up", site: s, line: l.number, plan: b.plan(s, l, "", payload), pace: b.closed(events/10, fan)}
 	if _, err := b.play(ctx, warm); err != nil {
 		return Result{}, err
 	}
-	name := map[bool]string{true: "fanout-1", false: "fanout-10"}[fan == 1]
-	return b.measure(ctx, run{name: name, site: s, line: l.number, plan: b.plan(s, l, "", payload), pace: b.closed(events)})
+	return b.measure(ctx, run{name: fmt.Sprintf("fanout-%d", fan), site: s, line: l.number, plan: b.plan(s, l, "", payload), pace: b.closed(events, fan)})
 }
 
 // nullLine is its line, one for each fan-out.

@@ -188,6 +188,17 @@ func (l *ledger) span() (accepting, all time.Duration) {
 	return time.Duration(last - first), time.Duration(l.lastDone.Load() - first)
 }
 
+// firstArrival is when the first delivery arrived.
+func (l *ledger) firstArrival() int64 {
+	first := l.lastDone.Load()
+	for i := range l.arrivals {
+		if at := l.arrivals[i].at; at != 0 && at < first {
+			first = at
+		}
+	}
+	return first
+}
+
 // requestTimes are how long the gateway took to answer, sorted.
 func (l *ledger) requestTimes() []int64 {
 	var all []int64

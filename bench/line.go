@@ -49,7 +49,8 @@ func (b *bench) newLine(fan int) *line {
 	return &line{number: b.linesUsed, fan: fan}
 }
 
-// fanLine is a line to so many endpoints, by their owner; to one, by its id.
+// fanLine is a line to so many endpoints of a project, by their owner; to one,
+// by its id.
 func (b *bench) fanLine(ctx context.Context, s *site, fan int) (*line, error) {
 	l := b.newLine(fan)
 	name := fmt.Sprintf("bench-%d", l.number)

@@ -51,21 +51,30 @@ func (b *bench) measure(ctx context.Context, r run) (Result, error) {
 // play sends the events of a run, waits for them at the receiver, and
 // reconciles: whatever was lost, repeated or spoilt is an error.
 func (b *bench) play(ctx context.Context, r run) (*ledger, error) {
+	l, err := b.send(ctx, r)
+	if err != nil {
+		return l, err
+	}
+	return l, b.finish(ctx, r, l)
+}
+
+// send sends the events of a run.
+func (b *bench) send(ctx context.Context, r run) (*ledger, error) {
 	l := newLedger(r.plan, r.pace.events, r.pace.window)
 	b.receiver.expect(r.line, l)
 	load := &load{target: r.site.api.base, ledger: l, pace: r.pace, clients: b.options.Clients}
 	err := load.send(ctx)
 	l.seal()
-	if err != nil {
-		return l, err
-	}
+	return l, err
+}
+
+// finish waits for what was sent, and reconciles.
+func (b *bench) finish(ctx context.Context, r run, l *ledger) error {
 	if err := b.await(ctx, l); err != nil {
-		return l, err
+		return err
 	}
-	if err := r.site.settle(ctx); err != nil {
-		return l, err
-	}
-	return l, errors.Join(l.reconcile(), b.receiver.stray())
+	settled := r.site.settle(ctx) // what is lost may still be on its way: the ledger says it better
+	return errors.Join(l.reconcile(), b.receiver.stray(), settled)
 }
 
 // await waits until everything has arrived, or something that should not, or

@@ -18,10 +18,6 @@ type scenario struct {
 // payload is the size of an event's data, in bytes, where nothing else is said.
 const payload = 1024
 
-// window is how many events are on their way in a closed loop: enough for
-// batches at each stage, and no backlog.
-const window = 512
-
 // Scenarios are the names of all, in their order.
 func Scenarios() []string {
 	var names []string
@@ -33,17 +29,25 @@ func Scenarios() []string {
 
 func (b *bench) scenarios() []scenario {
 	return []scenario{
-		{"fanout-1", "End to end, one endpoint, and the null gateway beside it.", false, func(ctx context.Context) ([]Result, error) { return b.rounds(ctx, 1) }},
-		{"fanout-10", "End to end, ten endpoints, and the null gateway beside it.", false, func(ctx context.Context) ([]Result, error) { return b.rounds(ctx, 10) }},
-		{"fanout-100", "End to end, a hundred endpoints, 100 events a second.", false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 100, 100) }},
-		{"steady-50", "Latency at 50 events a second.", false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 1, 50) }},
-		{"steady-500", "Latency at 500 events a second.", false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 1, 500) }},
+		{"fanout-1", "End to end to one endpoint, and the null gateway.", false, func(ctx context.Context) ([]Result, error) { return b.rounds(ctx, 1) }},
+		{"fanout-10", "End to end to 10 endpoints, and the null gateway.", false, func(ctx context.Context) ([]Result, error) { return b.rounds(ctx, 10) }},
+		{"fanout-100", "To 100 endpoints, 100 events a second.", false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 100, 100) }},
+		{"steady-50", "50 events a second.", false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 1, 50) }},
+		{"steady-500", "500 events a second.", false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 1, 500) }},
+		{"ingest", "As fast as events are accepted, queued and persisted.", false, b.ingest},
+		{"payload", "Payloads of 50 KiB.", false, b.large},
+		{"slow", "Receivers that take 10, 100 and 1,000 ms.", false, b.slow},
+		{"filters", "One project with many subscriptions, a filter each.", false, b.filters},
+		{"tenants", "Many projects with 10 endpoints each.", true, b.tenants},
+		{"backlog", "A backlog drained, and another project's events meanwhile.", true, b.backlog},
 	}
 }
 
-// closed is a closed loop of so many events, which Duration may end.
-func (b *bench) closed(events int) pace {
-	return pace{events: max(events, 1), window: window, limit: b.options.Duration}
+// closed is a closed loop of so many events to so many endpoints each, which
+// Duration may end. So many deliveries are on their way as Window says, if that
+// keeps all clients busy: enough for batches at each stage, and no backlog.
+func (b *bench) closed(events, fan int) pace {
+	return pace{events: max(events, 1), window: max(b.options.Window/fan, b.options.Clients), limit: b.options.Duration}
 }
 
 // lineTo is the site's line to so many endpoints, which scenarios share.
@@ -56,7 +60,7 @@ func (b *bench) lineTo(ctx context.Context, fan int) (*line, error) {
 		return nil, err
 	}
 	b.lines[fan] = l
-	warm := run{name: "warm-up", site: b.site, line: l.number, plan: b.plan(b.site, l, "queued", payload), pace: b.closed(b.options.Events / 10 / fan)}
+	warm := run{name: "warm-up", site: b.site, line: l.number, plan: b.plan(b.site, l, "queued", payload), pace: b.closed(b.options.Events/10/fan, fan)}
 	_, err = b.play(ctx, warm)
 	return l, err
 }
@@ -75,7 +79,7 @@ func (b *bench) rounds(ctx context.Context, fan int) ([]Result, error) {
 			return nil, err
 		}
 		r, err := b.measure(ctx, run{
-			name: fmt.Sprintf("fanout-%d", fan), site: b.site, line: l.number, plan: b.plan(b.site, l, "queued", payload), pace: b.closed(b.options.Events / fan),
+			name: fmt.Sprintf("fanout-%d", fan), site: b.site, line: l.number, plan: b.plan(b.site, l, "queued", payload), pace: b.closed(fanned(b.options.Events, fan), fan),
 		})
 		if err != nil {
 			return nil, err
@@ -84,6 +88,9 @@ func (b *bench) rounds(ctx context.Context, fan int) ([]Result, error) {
 	}
 	return []Result{median(nulls), median(ours)}, nil
 }
+
+// fanned is how many events a closed loop to so many endpoints has.
+func fanned(events, fan int) int { return events / (1 + fan/3) }
 
 // median is the result with the median rate.
 func median(all []Result) Result {
@@ -109,4 +116,36 @@ func (b *bench) steady(ctx context.Context, fan, rate int) ([]Result, error) {
 
 func (b *bench) steadily(rate int) pace {
 	return pace{events: max(1, int(b.options.Duration.Seconds()*float64(rate))), every: time.Second / time.Duration(rate)}
+}
+
+// ingest sends without regard to what has arrived, at both levels.
+func (b *bench) ingest(ctx context.Context) ([]Result, error) {
+	l, err := b.lineTo(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	var all []Result
+	for _, ack := range []string{"queued", "persisted"} {
+		r, err := b.measure(ctx, run{
+			name: "ingest-" + ack, site: b.site, line: l.number, plan: b.plan(b.site, l, ack, payload),
+			pace: pace{events: b.options.Events, limit: b.options.Duration},
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// large sends large payloads. (The small ones are those of fanout-1.)
+func (b *bench) large(ctx context.Context) ([]Result, error) {
+	l, err := b.lineTo(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	r, err := b.measure(ctx, run{
+		name: "payload-50k", site: b.site, line: l.number, plan: b.plan(b.site, l, "queued", 50<<10), pace: b.closed(b.options.Events/10, 1),
+	})
+	return []Result{r}, err
 }

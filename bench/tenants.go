@@ -1,0 +1,78 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+)
+
+// tenantEndpoints are the endpoints of each project.
+const tenantEndpoints = 10
+
+// tenants has many projects, which get events in turn.
+func (b *bench) tenants(ctx context.Context) ([]Result, error) {
+	l := b.newLine(tenantEndpoints)
+	l.ways = make([]way, b.options.Projects)
+	err := toEach(ctx, len(l.ways), func(ctx context.Context, i int) (err error) {
+		l.ways[i], err = b.tenant(ctx, l, i*tenantEndpoints)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	r, err := b.measure(ctx, run{
+		name: "tenants", site: b.site, line: l.number, plan: b.plan(b.site, l, "queued", payload),
+		pace: b.closed(fanned(b.options.Events, tenantEndpoints), tenantEndpoints),
+	})
+	r.Note = fmt.Sprintf("%d projects", len(l.ways))
+	return []Result{r}, err
+}
+
+// tenant makes one project, whose endpoints have the numbers from first on.
+func (b *bench) tenant(ctx context.Context, l *line, first int) (way, error) {
+	s := *b.site
+	name := fmt.Sprintf("bench-%d-%d", l.number, first)
+	var err error
+	if s.project, err = s.api.createProject(ctx, name); err != nil {
+		return way{}, err
+	}
+	for i := first; i < first+tenantEndpoints; i++ {
+		e := newEndpoint{Name: fmt.Sprintf("%s-%d", name, i), URL: b.receiver.endpoint(l.number, i), OwnerID: name}
+		if _, err := b.subscribed(ctx, &s, e, name); err != nil {
+			return way{}, err
+		}
+	}
+	w := fanWay(s.project, name, name)
+	w.first = first
+	return w, nil
+}
+
+// filters has many subscriptions to one type in a project, of which a filter
+// lets one match each event.
+func (b *bench) filters(ctx context.Context) ([]Result, error) {
+	l, name := b.newLine(1), "bench-filtered"
+	endpoints := make([]string, tenantEndpoints)
+	err := toEach(ctx, len(endpoints), func(ctx context.Context, i int) (err error) {
+		e := newEndpoint{Name: fmt.Sprintf("%s-%d", name, i), URL: b.receiver.endpoint(l.number, i)}
+		endpoints[i], err = b.site.api.createEndpoint(ctx, b.site.project, e)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.ways = make([]way, b.options.Subscriptions)
+	err = toEach(ctx, len(l.ways), func(ctx context.Context, i int) error {
+		at := i % len(endpoints)
+		l.ways[i] = broadcastWay(b.site.project, name, i, at)
+		return b.site.api.subscribe(ctx, b.site.project, newSubscription{
+			Endpoint: endpoints[at], EventType: name, Body: map[string]string{"k": keyText(i)},
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	r, err := b.measure(ctx, run{
+		name: "filters", site: b.site, line: l.number, plan: b.plan(b.site, l, "queued", payload), pace: b.closed(b.options.Events/4, 1),
+	})
+	r.Note = fmt.Sprintf("%d subscriptions", len(l.ways))
+	return []Result{r}, err
+}
