@@ -11,5 +11,7 @@ func TestMain(m *testing.M) {
 	counts := goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start")
 	// It looks every ten seconds whether its stream has ended, and then ends.
 	looks := goleak.IgnoreTopFunction("cloud.google.com/go/pubsub/v2.(*messageIterator).streamKeepAliveHandler")
-	goleak.VerifyTestMain(m, counts, looks)
+	// The writer of Convoy's SDK is never closed.
+	writes := goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*partitionWriter).writeBatches")
+	goleak.VerifyTestMain(m, counts, looks, writes)
 }
