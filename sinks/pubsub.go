@@ -145,7 +145,10 @@ func (g *pubSubTopics) client(key pubSubKey) (*pubSubClient, error) {
 		return nil, fmt.Errorf("make a client of Pub/Sub: %w", err)
 	}
 	c.publisher, err = googlecloud.NewPublisher(c.publishing(key.project), watermill.NopLogger{})
-	return c, err
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make a publisher to Pub/Sub: %w", err), c.conn.Close())
+	}
+	return c, nil
 }
 
 // publishing is how Watermill's publisher works: it makes no topic, waits as
