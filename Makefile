@@ -36,13 +36,13 @@ test: deps ## Run all tests, after installing or finding what they need
 
 test-brokers: ## Run the tests against Apache Kafka, ElasticMQ and RabbitMQ, which it starts and stops
 	@sh .ci/deps brokers
-	go run ./millracetest/brokers go test -v -count=1 -timeout 15m -tags brokers -run '$(REAL)' ./sources ./millracetest
+	go run ./millracetest/brokers go test -v -count=1 -timeout 15m -tags brokers -run '$(REAL)' ./sources ./millracetest ./cmd/millrace
 
 deps: ## Install or find PostgreSQL and redis-server, or say what to install
 	@sh .ci/deps
 
 lint: ## Check with go vet, gofmt and staticcheck
-	go vet ./... && go vet -tags brokers ./bench ./millracetest
+	go vet ./... && go vet -tags brokers ./bench ./millracetest ./cmd/millrace
 	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "not formatted, run 'make fmt':"; echo "$$files"; exit 1; fi
 	go run $(STATICCHECK) ./...
 

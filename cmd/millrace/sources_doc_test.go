@@ -8,16 +8,19 @@ import (
 	"testing"
 )
 
-// webhookBlocks are the shell blocks of docs/sources.md that are about
-// webhooks.
-func webhookBlocks(t *testing.T) []string {
+// documented are the shell blocks of a section of docs/sources.md.
+func documented(t *testing.T, heading string) []string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/sources.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(text), "\n## Webhooks\n")
-	section, _, _ = strings.Cut(section, "\n## ")
+	level, _, _ := strings.Cut(heading, " ")
+	_, section, found := strings.Cut(string(text), "\n"+heading+"\n")
+	if !found {
+		t.Fatalf("docs/sources.md has no section %q", heading)
+	}
+	section, _, _ = strings.Cut(section, "\n"+level+" ")
 	var blocks []string
 	for _, part := range strings.Split(section, "```sh\n")[1:] {
 		block, _, closed := strings.Cut(part, "\n```")
@@ -37,7 +40,7 @@ func TestTheDocumentedWebhooksAreTaken(t *testing.T) {
 	dev := s.start(t, "dev", "--listen", "127.0.0.1:"+freePort(t))
 	dev.await(dev.out, "Ctrl-C ends it")
 	script := "set -e\n"
-	blocks := webhookBlocks(t)
+	blocks := documented(t, "## Webhooks")
 	for i, block := range blocks {
 		script += block + "\necho\n"
 		if i == 1 {
