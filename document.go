@@ -52,7 +52,8 @@ func DocumentOf(e Event) Document {
 	return NewDocument(DocumentParts{Headers: e.Headers, Body: e.Payload})
 }
 
-// value is a part as a JSON value; false where it is none.
+// value is a part as a JSON value, read as far as someone looked; false where
+// it is none.
 func (d Document) value(p Part) (any, bool) {
 	r, done := d.read[p]
 	if !done {
@@ -68,7 +69,7 @@ func (p DocumentParts) reading(part Part) reading {
 	case PartHeaders:
 		return reading{foldedHeaders(p.Headers), true}
 	case PartBody:
-		v, ok := parseJSON(p.Body)
+		v, ok := readJSON(p.Body)
 		return reading{v, ok}
 	case PartQuery:
 		raw = p.Query
@@ -76,7 +77,7 @@ func (p DocumentParts) reading(part Part) reading {
 	if len(raw) == 0 {
 		return reading{map[string]any{}, true}
 	}
-	v, ok := parseJSON(raw)
+	v, ok := readJSON(raw)
 	return reading{v, ok}
 }
 
@@ -143,9 +144,15 @@ func (p path) step(v any, i int) (child any, next int, ok bool) {
 				return child, j + 1, true
 			}
 		}
-	case []any:
-		if n, ok := index(p.names(i, i)); ok && n < len(v) {
-			return v[n], i + 1, true
+	case *object:
+		for j := i; j < len(p.ends); j++ {
+			if child, ok = v.member(p.names(i, j)); ok {
+				return child, j + 1, true
+			}
+		}
+	case *array:
+		if n, ok := index(p.names(i, i)); ok && n < len(v.all()) {
+			return v.all()[n].look(), i + 1, true
 		}
 	}
 	return nil, 0, false
@@ -189,12 +196,12 @@ func (p path) some(v any, i int, test func(any) bool, missing bool) bool {
 }
 
 func (p path) someElement(v any, i int, test func(any) bool, missing bool) bool {
-	list, _ := v.([]any)
-	if len(list) == 0 {
+	list, ok := v.(*array)
+	if !ok || len(list.all()) == 0 {
 		return missing
 	}
-	for _, e := range list {
-		if p.some(e, i+1, test, missing) {
+	for n := range list.all() {
+		if p.some(list.all()[n].look(), i+1, test, missing) {
 			return true
 		}
 	}

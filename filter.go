@@ -106,7 +106,8 @@ func (f *Filter) Match(doc Document) (bool, Miss) {
 func (c *clause) miss(doc Document) Miss {
 	m := Miss{Part: c.part, Path: c.path.text, Operator: c.op, Want: c.want}
 	if v, ok := doc.value(c.part); ok && c.inner == nil {
-		m.Value, m.Found = c.path.find(v)
+		v, m.Found = c.path.find(v)
+		m.Value = plain(v)
 	}
 	return m
 }

@@ -27,15 +27,17 @@ func kilobyte(eventType string, customer int) Event {
 	return Event{Type: eventType, Payload: []byte(strings.TrimSuffix(body, ",") + `]}`)}
 }
 
-func benchmarkMatch(b *testing.B, s *Snapshot, e Event) {
+func benchmarkMatch(b *testing.B, s *Snapshot, e Event) { benchmarkFanOut(b, s, e, 1) }
+
+func benchmarkFanOut(b *testing.B, s *Snapshot, e Event, want int) {
 	m, err := NewMatcher(s)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if n := len(m.Match(e)); n != 1 {
-			b.Fatalf("%d matches, want 1", n)
+		if n := len(m.Match(e)); n != want {
+			b.Fatalf("%d matches, want %d", n, want)
 		}
 	}
 }
@@ -59,6 +61,53 @@ func BenchmarkMatchOneTypeEqualities(b *testing.B) {
 	benchmarkMatch(b, tenThousand(func(i int) Subscription {
 		return to(1, "order.paid").when(fmt.Sprintf(`{"customer":{"id":%d,"region":"eu"}}`, i))
 	}), kilobyte("order.paid", 7000))
+}
+
+// BenchmarkMatchPrefixes must stay under 20 µs: each subscription is for all
+// below a prefix, and the event's type has several.
+func BenchmarkMatchPrefixes(b *testing.B) {
+	benchmarkMatch(b, tenThousand(func(i int) Subscription {
+		return to(1, fmt.Sprintf("shop.area%d.*", i))
+	}), kilobyte("shop.area7000.order.paid", 1))
+}
+
+// BenchmarkMatchAnyTypeEqualities must stay under 1 ms, as with one type.
+func BenchmarkMatchAnyTypeEqualities(b *testing.B) {
+	benchmarkMatch(b, tenThousand(func(i int) Subscription {
+		return to(1, "*").when(fmt.Sprintf(`{"customer.id":%d}`, i))
+	}), kilobyte("order.paid", 7000))
+}
+
+// BenchmarkMatchOneTypeRanges has nothing to index, so each filter is judged.
+func BenchmarkMatchOneTypeRanges(b *testing.B) {
+	benchmarkMatch(b, tenThousand(func(i int) Subscription {
+		return to(1, "order.paid").when(fmt.Sprintf(`{"customer.id":{"$gte":%d,"$lt":%d}}`, i, i+1))
+	}), kilobyte("order.paid", 7000))
+}
+
+// BenchmarkMatchFanOut has all 10,000 match, by the kinds of patterns.
+func BenchmarkMatchFanOut(b *testing.B) {
+	for _, pattern := range []string{"order.paid", "order.*", "*"} {
+		b.Run(pattern, func(b *testing.B) {
+			benchmarkFanOut(b, tenThousand(func(int) Subscription { return to(1, pattern) }), kilobyte("order.paid", 1), 10_000)
+		})
+	}
+}
+
+// BenchmarkDocument reads one value of an event, by the event's size.
+func BenchmarkDocument(b *testing.B) {
+	for _, size := range []int{1 << 10, 64 << 10, 1 << 20} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			body := []byte(`{"items":[` + strings.Repeat(`{"sku":"A-1234","quantity":2,"price":"12.50"},`, size/46) + `{}],"customer":{"id":1}}`)
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if got := DocumentOf(Event{Payload: body}).Text("customer.id"); got != "1" {
+					b.Fatalf("read %q", got)
+				}
+			}
+		})
+	}
 }
 
 // BenchmarkNewMatcher is what a change of configuration costs.

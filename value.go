@@ -56,7 +56,7 @@ func kindOf(v any) valueKind {
 		return kindNumber
 	case string:
 		return kindString
-	case []any:
+	case []any, *array:
 		return kindArray
 	}
 	return kindObject
@@ -78,6 +78,8 @@ func keyOf(v any) valueKey {
 		var b strings.Builder
 		writeKey(&b, v)
 		k.text = b.String()
+	case *object, *array:
+		return keyOf(plain(v))
 	}
 	return k
 }
