@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -85,7 +87,18 @@ func (h *health) healthy() {
 func (h *health) unhealthy(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.state.Health, h.state.Error, h.state.At = millrace.SourceUnhealthy, err.Error(), time.Now()
+	h.state.Health, h.state.Error, h.state.At = millrace.SourceUnhealthy, fault(err), time.Now()
+}
+
+// longestFault bounds what is said of a broker.
+const longestFault = 1000
+
+// fault is an error as the store can keep it and an operator read it. A broker
+// may have written it, and all sources' faults are kept together.
+func fault(err error) string {
+	text := err.Error()
+	text = strings.ToValidUTF8(text[:min(len(text), longestFault)], "")
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 }
 
 // lag notes how many messages wait at the broker.

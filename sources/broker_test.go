@@ -1,0 +1,60 @@
+package sources
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	millrace "github.com/millrace-dev/millrace"
+)
+
+// What a broker says is kept with what the others say: it must not spoil that.
+func TestAFaultIsTextThatCanBeKept(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ rule, said, kept string }{
+		{"plain words stay as they are", "queue orders does not exist", "queue orders does not exist"},
+		{"control characters are spaces", "a\x00b\r\n\tc", "a b c"},
+		{"what is no text is left out", "a\xff\xfeb", "ab"},
+		{"a letter is not cut in two", strings.Repeat("x", longestFault-1) + "é", strings.Repeat("x", longestFault-1)},
+		{"it has an end", strings.Repeat("x", 10*longestFault), strings.Repeat("x", longestFault)},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			h := newHealth(millrace.ID{})
+			h.unhealthy(errors.New(c.said))
+			if got := h.State().Error; got != c.kept {
+				t.Errorf("it says %q, want %q", got, c.kept)
+			}
+		})
+	}
+}
+
+func TestALineOfTheLogHasAnEndToo(t *testing.T) {
+	t.Parallel()
+	logged := new(bytes.Buffer)
+	l := newLink(BrokerConfig{Logger: slog.New(slog.NewTextHandler(logged, nil))}, 1)
+	l.lost(errors.New(strings.Repeat("x", 10*longestFault)))
+	if n := logged.Len(); n == 0 || n > 2*longestFault {
+		t.Errorf("%d bytes were logged", n)
+	}
+}
+
+func TestWhatSQSSaysIsCutShort(t *testing.T) {
+	t.Parallel()
+	said := fmt.Sprintf(`{"__type": "Odd", "message": "no\u0000%s"}`, strings.Repeat("x", 1<<20))
+	odd := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(said)) // the source may hang up
+	}))
+	t.Cleanup(odd.Close)
+	a := startAgent(t, agentConfig{source: sqsSourceOf(odd.URL, "orders")})
+	s := a.wantState(millrace.SourceUnhealthy)
+	if !strings.HasPrefix(s.Error, "SQS refuses: no x") || len(s.Error) > longestFault {
+		t.Errorf("its error has %d bytes, and begins with %.100q", len(s.Error), s.Error)
+	}
+}
