@@ -22,16 +22,16 @@ func (b *bench) backlog(ctx context.Context) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	others := *b.site
-	if others.project, err = others.api.createProject(ctx, "bench-others"); err != nil {
+	others, err := b.anotherProject(ctx, "bench-others")
+	if err != nil {
 		return nil, err
 	}
-	line, err := b.fanLine(ctx, &others, 1)
+	line, err := b.fanLine(ctx, others, 1)
 	if err != nil {
 		return nil, err
 	}
 	before, err := b.measure(ctx, run{
-		name: "before the backlog", site: &others, line: line.number, plan: b.plan(&others, line, "queued", payload), pace: b.steadily(othersRate),
+		name: "before the backlog", site: others, line: line.number, plan: b.plan(others, line, "queued", payload), pace: b.steadily(othersRate),
 	})
 	if err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func (b *bench) backlog(ctx context.Context) ([]Result, error) {
 		pace: pace{events: 5 * b.options.Events, limit: 3 * b.options.Duration},
 	}
 	meanwhile := run{
-		name: "backlog-others", site: &others, line: line.number, plan: b.plan(&others, line, "queued", payload),
+		name: "backlog-others", site: others, line: line.number, plan: b.plan(others, line, "queued", payload),
 		pace: pace{events: int(othersLimit.Seconds()) * othersRate, every: time.Second / othersRate},
 	}
 	drained, new, err := b.drain(ctx, filling, meanwhile)
@@ -78,8 +78,9 @@ func (b *bench) drain(ctx context.Context, filling, meanwhile run) (drained, bes
 	if err != nil {
 		return drained, beside, err
 	}
-	cost := after.since(before, int(l.events.Load()+other.events.Load()))
-	drained, beside = filling.result(l, cost), meanwhile.result(other, cost)
+	drained = filling.result(l, after.since(before, int(l.events.Load()+other.events.Load())))
+	beside = meanwhile.result(other, Cost{})
+	beside.Cost = nil              // both are in the other's
 	drained.EndToEnd = Quantiles{} // it waited for the agent
 	drained.PerS = float64(drained.Events) / time.Duration(l.lastDone.Load()-l.firstArrival()).Seconds()
 	drained.Deliveries = drained.PerS

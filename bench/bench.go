@@ -135,7 +135,7 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 		if len(o.Scenarios) > 0 && !slices.Contains(o.Scenarios, s.name) || s.own && b.gateway == nil {
 			continue
 		}
-		o.Told(s.says)
+		o.Told(s.name + ": " + s.says)
 		results, err := s.run(ctx)
 		if err != nil {
 			return Report{}, fmt.Errorf("%s: %w", s.name, err)

@@ -96,7 +96,9 @@ func fanned(events, fan int) int { return events / (1 + fan/3) }
 func median(all []Result) Result {
 	slices.SortFunc(all, func(a, b Result) int { return int(a.PerS*1000) - int(b.PerS*1000) })
 	m := all[len(all)/2]
-	m.Runs = len(all)
+	if m.Runs = len(all); m.Runs > 1 {
+		m.Note = fmt.Sprintf("median of %d", m.Runs)
+	}
 	return m
 }
 

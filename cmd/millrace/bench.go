@@ -83,7 +83,8 @@ func (b benchmark) options(s *screen, g *globals) (bench.Options, error) {
 	if g.Config != "" {
 		o.Args = append(o.Args, "--config", g.Config)
 	}
-	o.Told = func(sentence string) { s.note("%s", sentence) }
+	begun := time.Now()
+	o.Told = func(sentence string) { s.note("%4.0fs  %s", time.Since(begun).Seconds(), sentence) }
 	var err error
 	if o.Binary, err = os.Executable(); err != nil {
 		return o, err
