@@ -143,8 +143,13 @@ func TestAMessageWhosePartitionWentIsLetGo(t *testing.T) {
 
 func TestThereAreAsManyPlacesAsWorkers(t *testing.T) {
 	e := newEmitter(2)
-	if !e.reserve(t.Context()) || !e.reserve(t.Context()) || e.free() != 0 {
-		t.Errorf("%d places are free", e.free())
+	for range 2 {
+		if !e.reserve(t.Context()) {
+			t.Error("there is no place")
+		}
+	}
+	if n := e.free(); n != 0 {
+		t.Errorf("%d places are free", n)
 	}
 	ctx, end := context.WithCancel(t.Context())
 	end()

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 	saslplain "github.com/twmb/franz-go/pkg/sasl/plain"
@@ -90,6 +89,9 @@ func (b *kafkaBroker) options(m *kafkaMember) []kgo.Opt {
 		// Between a poll and the noting of what came, no partition may go.
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.lost),
+		// What a transaction took back was never sent. Where one ended is a record
+		// too, for the commit to follow.
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(kafkaFetchWait), kgo.FetchMaxBytes(kafkaFetchBytes), kgo.FetchMaxPartitionBytes(kafkaPartitionBytes),
 		kgo.MetadataMaxAge(time.Minute), // new partitions are found within it
 	}
@@ -113,47 +115,4 @@ func mechanism(a millrace.KafkaAuth) sasl.Mechanism {
 		return scram.Auth{User: a.Username, Pass: password}.AsSha512Mechanism()
 	}
 	return scram.Auth{User: a.Username, Pass: password}.AsSha256Mechanism()
-}
-
-// look asks for the topic's id; the zero id: the broker knows of none.
-func (m *kafkaMember) look(ctx context.Context) (kadm.TopicID, error) {
-	ctx, cancel := context.WithTimeout(ctx, promptly)
-	defer cancel()
-	topics, err := m.admin.ListTopics(ctx, m.of.topic.Topic)
-	if err != nil {
-		return kadm.TopicID{}, err
-	}
-	topic := topics[m.of.topic.Topic]
-	return topic.ID, topic.Err
-}
-
-// lag is how many messages of the topic the group has not committed.
-func (m *kafkaMember) lag(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, promptly)
-	defer cancel()
-	topic := m.of.topic.Topic
-	ends, err := m.admin.ListEndOffsets(ctx, topic)
-	if err = errors.Join(err, ends.Error()); err != nil {
-		return 0, err
-	}
-	starts, err := m.admin.ListStartOffsets(ctx, topic)
-	if err = errors.Join(err, starts.Error()); err != nil {
-		return 0, err
-	}
-	commits, err := m.admin.FetchOffsetsForTopics(ctx, m.of.topic.GroupID, topic)
-	if err != nil {
-		return 0, err
-	}
-	var lag int64
-	ends.Each(func(end kadm.ListedOffset) {
-		from := int64(-1)
-		if commit, known := commits.Lookup(topic, end.Partition); known {
-			from = commit.At
-		}
-		if start, known := starts.Lookup(topic, end.Partition); known {
-			from = max(from, start.Offset)
-		}
-		lag += max(0, end.Offset-from)
-	})
-	return lag, nil
 }

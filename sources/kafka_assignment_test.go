@@ -2,7 +2,6 @@ package sources
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"testing"
 
@@ -268,7 +267,7 @@ func BenchmarkAssignment(b *testing.B) {
 		a.put("topic", number, []*kgo.Record{{Offset: int64(i)}})
 		t, ok := a.try()
 		if !ok {
-			b.Fatal(fmt.Sprintf("nothing begins at %d", i))
+			b.Fatalf("nothing begins at %d", i)
 		}
 		a.settle(t, true)
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	millrace "github.com/millrace-dev/millrace"
 )
 
 // kafkaMember is one membership in a consumer group.
@@ -28,7 +30,10 @@ type kafkaMember struct {
 	joined  atomic.Bool
 
 	committing sync.Mutex
-	mu         sync.Mutex
+	// uncommitting says that the last commit failed, which was said.
+	uncommitting bool
+
+	mu sync.Mutex
 	// broken is why a partition is not read, and since when.
 	broken error
 	since  time.Time
@@ -130,8 +135,14 @@ func (m *kafkaMember) failed(number int32, err error) {
 	}
 }
 
+// unhealthy says what is wrong, once to the log and until it is mended to
+// whoever asks.
 func (m *kafkaMember) unhealthy(err error) {
-	m.of.unhealthy(errors.New(m.of.plainly(err)))
+	plain := m.of.plainly(err)
+	if m.of.State().Health == millrace.SourceHealthy {
+		m.of.config.Logger.Warn("the source cannot be read", "source", m.of.source.ID, "error", plain)
+	}
+	m.of.unhealthy(errors.New(plain))
 }
 
 // dispatch hands on what may begin, as there are workers.
@@ -141,6 +152,11 @@ func (m *kafkaMember) dispatch(ctx context.Context, e *emitter) {
 		if !ok {
 			e.release()
 			return
+		}
+		if t.record.Attrs.IsControl() {
+			m.has.settle(t, true)
+			e.release()
+			continue
 		}
 		e.emit(ctx, m.message(t), func(acked bool) { m.has.settle(t, acked) })
 	}
@@ -172,21 +188,25 @@ func (m *kafkaMember) commit(of []*partition) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), promptly)
 	defer cancel()
+	var fault error
 	m.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{m.of.topic.Topic: offsets},
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, answer *kmsg.OffsetCommitResponse, err error) {
-			if err != nil {
-				m.of.config.Logger.Warn("offsets are not committed", "source", m.of.source.ID, "error", m.of.plainly(err))
+			if fault = err; err != nil {
 				return
 			}
 			refused := refusals(answer)
 			for _, p := range due {
 				if err := refused[p.number]; err != nil {
-					m.of.config.Logger.Warn("an offset is not committed", "source", m.of.source.ID, "partition", p.number, "error", m.of.plainly(err))
+					fault = fmt.Errorf("of partition %d: %w", p.number, err)
 				} else {
 					m.has.committed(p, offsets[p.number])
 				}
 			}
 		})
+	if fault != nil && !m.uncommitting {
+		m.of.config.Logger.Warn("offsets are not committed", "source", m.of.source.ID, "error", m.of.plainly(fault))
+	}
+	m.uncommitting = fault != nil
 }
 
 // refusals are the partitions whose commit was refused.
@@ -244,65 +264,4 @@ func (m *kafkaMember) leave() {
 	defer cancel()
 	_ = m.client.LeaveGroupContext(ctx) // the group finds out by itself if the broker is gone
 	m.client.CloseAllowingRebalance()
-}
-
-const (
-	// kafkaLookEvery is how often the broker is asked for topic and lag.
-	kafkaLookEvery = 3 * time.Second
-	// kafkaBrokenFor is how long a partition may not be read before another
-	// membership is tried.
-	kafkaBrokenFor = 15 * time.Second
-)
-
-// errRecreated: the topic is another by now, of the same name.
-var errRecreated = errors.New("the topic was deleted and created again")
-
-// watch looks whether the broker answers and how much waits there. An error
-// is one that only another membership may mend.
-func (m *kafkaMember) watch(ctx context.Context) error {
-	id, err := m.look(ctx)
-	switch {
-	case errors.Is(err, kerr.UnknownTopicOrPartition):
-		return err
-	case err == nil && id != m.topicID:
-		return errRecreated
-	}
-	var waiting int64
-	if err == nil {
-		waiting, err = m.lag(ctx)
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
-		m.of.lag(-1)
-		m.unhealthy(err)
-		return nil
-	}
-	m.of.lag(waiting)
-	m.mu.Lock()
-	broken, since := m.broken, m.since
-	m.mu.Unlock()
-	switch {
-	case broken != nil && time.Since(since) > kafkaBrokenFor:
-		return broken
-	case broken == nil && m.joined.Load():
-		m.of.cautious.Store(false)
-		m.of.healthy()
-	}
-	return nil
-}
-
-// every does something again and again, until ctx ends.
-func every(ctx context.Context, interval time.Duration, do func()) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			do()
-		case <-ctx.Done():
-			return
-		}
-	}
 }

@@ -7,18 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	convoy "github.com/frain-dev/convoy-go/v2"
 	"github.com/google/uuid"
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	millrace "github.com/millrace-dev/millrace"
@@ -202,119 +199,4 @@ func TestLagIsWhatTheGroupHasNotRead(t *testing.T) {
 		finish <- struct{}{}
 	}
 	lag(0)
-}
-
-func TestAMemberThatWaitsStaysInItsGroup(t *testing.T) {
-	t.Parallel()
-	k := newFakeKafka(t, 1)
-	k.Produce(t, broadcasts(500)...)
-	beats := k.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Observe: true, Count: -1})
-	finish := make(chan struct{})
-	a := startAgent(t, agentConfig{source: k.Source(), handle: func(context.Context, millrace.Submission) error {
-		<-finish
-		return nil
-	}})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := beats.Wait(ctx, 2); err != nil {
-		t.Error(err)
-	}
-	close(finish)
-	for range 500 {
-		a.next()
-	}
-	a.stop()
-	a.wantNothingMore()
-	wantLeft(t, k, 0)
-}
-
-// leaving is a topic of two partitions, whose 20 messages are in flight at a
-// first member when a second takes one of the partitions from it.
-func leaving(t *testing.T, grace time.Duration, handle func(context.Context) error) (k *fakeKafka, first, second *agent) {
-	t.Helper()
-	k = newFakeKafka(t, 2)
-	k.Produce(t, broadcasts(20)...)
-	began := make(chan struct{}, 10_000)
-	syncs := k.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.SyncGroup}, Observe: true, Count: -1})
-	first = startAgent(t, agentConfig{source: k.Source(), grace: grace, handle: func(ctx context.Context, _ millrace.Submission) error {
-		began <- struct{}{}
-		return handle(ctx)
-	}})
-	for range 20 {
-		receive(t, began, "all of it is in flight")
-	}
-	second = startAgent(t, agentConfig{source: k.Source()})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	// The first alone, and then both of them: now a partition has to go.
-	if err := syncs.Wait(ctx, 3); err != nil {
-		t.Fatal(err)
-	}
-	return k, first, second
-}
-
-func TestWhatIsInFlightOfAPartitionThatGoesIsCommittedFirst(t *testing.T) {
-	t.Parallel()
-	finish := make(chan struct{})
-	release := sync.OnceFunc(func() { close(finish) })
-	defer release()
-	k, first, second := leaving(t, patience, func(context.Context) error {
-		<-finish
-		return nil
-	})
-	release()
-	for range 20 {
-		first.next()
-	}
-	sent := 20
-	eventually(t, func() bool {
-		k.Produce(t, numbered(sent, sent+10)...)
-		sent += 10
-		return len(second.seen) > 0
-	}, func() string { return "the second has a share" })
-	others := between(t, sent-20, first, second)
-	for n := range 20 {
-		if others[strconv.Itoa(n)] {
-			t.Errorf("message %d came again", n)
-		}
-	}
-	first.stop()
-	second.stop()
-	wantLeft(t, k, 0)
-}
-
-func TestAPartitionThatGoesDoesNotWaitForEver(t *testing.T) {
-	t.Parallel()
-	k, first, second := leaving(t, 100*time.Millisecond, func(ctx context.Context) error {
-		<-ctx.Done()
-		return ctx.Err()
-	})
-	ids := map[string]bool{second.next().BrokerMessageID: true}
-	first.stop()
-	for len(ids) < 20 {
-		ids[second.next().BrokerMessageID] = true
-	}
-	second.stop()
-	first.wantNothingMore()
-	wantLeft(t, k, 0)
-}
-
-func TestASourceEndsInTimeThoughItsBrokerIsGone(t *testing.T) {
-	t.Parallel()
-	k := newFakeKafka(t, 1)
-	k.Produce(t, broadcasts(1)...)
-	a := startAgent(t, agentConfig{source: k.Source()})
-	a.next()
-	k.Break(t)
-	ended := make(chan struct{})
-	began := time.Now()
-	go func() {
-		a.stop()
-		close(ended)
-	}()
-	receive(t, ended, "it ends")
-	if took := time.Since(began); took > kafkaFarewell+2*promptly {
-		t.Errorf("it took %s", took)
-	}
-	k.Mend(t)
 }
