@@ -38,31 +38,30 @@ type Outcome string
 
 // The closed list of outcomes.
 const (
-	OutcomeSuccess         Outcome = "success"             // a 2xx with complete headers in time; a broker's confirmation
-	OutcomeRedirect        Outcome = "redirect"            // 3xx: not followed
-	OutcomeClientError     Outcome = "client_error"        // 4xx but 410 and 429
-	OutcomeGone            Outcome = "gone"                // 410: the endpoint is disabled
-	OutcomeTooMany         Outcome = "too_many_requests"   // 429
-	OutcomeServerError     Outcome = "server_error"        // 5xx
-	OutcomeTimeout         Outcome = "timeout"             // no complete answer within the deadline
-	OutcomeDNS             Outcome = "dns_error"           // the name does not resolve
-	OutcomeConnect         Outcome = "connect_error"       // refused or unreachable
-	OutcomeTLS             Outcome = "tls_error"           // certificate or handshake
-	OutcomeReset           Outcome = "connection_reset"    // cut before the headers were complete
-	OutcomeBadResponse     Outcome = "bad_response"        // not HTTP, or its header has no end
-	OutcomeBlocked         Outcome = "destination_blocked" // the egress policy forbids the address
-	OutcomeMissing         Outcome = "destination_missing" // the broker has no such topic, queue or exchange
-	OutcomeTooLarge        Outcome = "message_too_large"   // for the broker: given up
-	OutcomeAuthentication  Outcome = "authentication"      // a broker refused our credentials, or no token could be had
-	OutcomeUnsendable      Outcome = "unsendable"          // no valid request can be made of it
-	OutcomeEndpointDeleted Outcome = "endpoint_deleted"
+	OutcomeSuccess        Outcome = "success"             // a 2xx with complete headers in time; a broker's confirmation
+	OutcomeRedirect       Outcome = "redirect"            // 3xx: not followed
+	OutcomeClientError    Outcome = "client_error"        // 4xx but 410 and 429
+	OutcomeGone           Outcome = "gone"                // 410: the endpoint is disabled
+	OutcomeTooMany        Outcome = "too_many_requests"   // 429
+	OutcomeServerError    Outcome = "server_error"        // 5xx
+	OutcomeTimeout        Outcome = "timeout"             // no complete answer within the deadline
+	OutcomeDNS            Outcome = "dns_error"           // the name does not resolve
+	OutcomeConnect        Outcome = "connect_error"       // refused or unreachable
+	OutcomeTLS            Outcome = "tls_error"           // certificate or handshake
+	OutcomeReset          Outcome = "connection_reset"    // cut before the headers were complete
+	OutcomeBadResponse    Outcome = "bad_response"        // not HTTP, or its header has no end
+	OutcomeBlocked        Outcome = "destination_blocked" // the egress policy forbids the address
+	OutcomeMissing        Outcome = "destination_missing" // the broker has no such topic, queue or exchange
+	OutcomeTooLarge       Outcome = "message_too_large"   // for the broker: given up
+	OutcomeAuthentication Outcome = "authentication"      // a broker refused our credentials, or no token could be had
+	OutcomeUnsendable     Outcome = "unsendable"          // no valid request can be made of it
 )
 
 // Outcomes lists every outcome once, for labels and checks.
 var Outcomes = []Outcome{
 	OutcomeSuccess, OutcomeRedirect, OutcomeClientError, OutcomeGone, OutcomeTooMany, OutcomeServerError, OutcomeTimeout, OutcomeDNS,
 	OutcomeConnect, OutcomeTLS, OutcomeReset, OutcomeBadResponse, OutcomeBlocked, OutcomeMissing, OutcomeTooLarge, OutcomeAuthentication,
-	OutcomeUnsendable, OutcomeEndpointDeleted,
+	OutcomeUnsendable,
 }
 
 // Success tells whether the receiver took the delivery.

@@ -127,6 +127,8 @@ type Decision struct {
 	Status  Status // Delivered, Waiting or GivenUp
 	At      time.Time
 	Disable bool // disable the endpoint
+	// Exhausted: the last try that the policy allows has failed.
+	Exhausted bool
 }
 
 // Decide is the retry policy: what follows from an attempt that ended at now,
@@ -137,8 +139,10 @@ func (s Strategy) Decide(a Attempt, tries int, now time.Time, spread float64) De
 		return Decision{Status: Delivered}
 	case a.Outcome == OutcomeGone:
 		return Decision{Status: GivenUp, Disable: true}
-	case a.Outcome == OutcomeEndpointDeleted, a.Outcome == OutcomeTooLarge, tries >= s.Tries():
+	case a.Outcome == OutcomeTooLarge:
 		return Decision{Status: GivenUp}
+	case tries >= s.Tries():
+		return Decision{Status: GivenUp, Exhausted: true}
 	}
 	return Decision{Status: Waiting, At: now.Add(max(s.Delay(tries, spread), a.RetryAfter))}
 }

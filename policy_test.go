@@ -101,13 +101,12 @@ func TestDecide(t *testing.T) {
 		{"a failure is tried again after the delay", failed(500), 1, Decision{Status: Waiting, At: noon.Add(10 * time.Second)}},
 		{"a redirect is a failure", failed(302), 1, Decision{Status: Waiting, At: noon.Add(10 * time.Second)}},
 		{"no answer is a failure", Attempt{Outcome: OutcomeTimeout}, 2, Decision{Status: Waiting, At: noon.Add(10 * time.Second)}},
-		{"the last failure gives up", failed(500), 3, Decision{Status: GivenUp}},
+		{"the last failure gives up", failed(500), 3, Decision{Status: GivenUp, Exhausted: true}},
 		{"410 gives up at once and disables", failed(410), 1, Decision{Status: GivenUp, Disable: true}},
 		{"what a broker finds too large gives up at once", Attempt{Outcome: OutcomeTooLarge}, 1, Decision{Status: GivenUp}},
-		{"an endpoint that is gone gives up at once", Attempt{Outcome: OutcomeEndpointDeleted}, 1, Decision{Status: GivenUp}},
 		{"Retry-After is waited for", later, 1, Decision{Status: Waiting, At: noon.Add(time.Minute)}},
 		{"Retry-After does not shorten the delay", sooner, 1, Decision{Status: Waiting, At: noon.Add(10 * time.Second)}},
-		{"Retry-After makes no more tries", later, 3, Decision{Status: GivenUp}},
+		{"Retry-After makes no more tries", later, 3, Decision{Status: GivenUp, Exhausted: true}},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			if got := three.Decide(c.attempt, c.tries, noon, 0); got != c.want {

@@ -133,7 +133,7 @@ func (h *Deliver) attempt(ctx context.Context, d millrace.Delivery, c *Config, e
 func (h *Deliver) disable(ctx context.Context, d millrace.Delivery, c *Config, decision millrace.Decision) error {
 	why := "it answered 410 Gone"
 	if !decision.Disable {
-		if decision.Status != millrace.GivenUp || !c.Project.Config.DisableEndpoint {
+		if !decision.Exhausted || !c.Project.Config.DisableEndpoint {
 			return nil
 		}
 		why = "a delivery was given up"

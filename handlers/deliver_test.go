@@ -146,16 +146,17 @@ func TestDeliverRecordsWhatFollows(t *testing.T) {
 		at       time.Duration
 		disabled int
 	}{
-		"a success is delivered":                           {outcome: millrace.OutcomeSuccess, want: millrace.Delivered},
-		"a server error is tried again by the strategy":    {outcome: millrace.OutcomeServerError, want: millrace.Waiting, at: time.Minute},
-		"a timeout is tried again by the strategy":         {outcome: millrace.OutcomeTimeout, want: millrace.Waiting, at: time.Minute},
-		"a blocked destination is tried again":             {outcome: millrace.OutcomeBlocked, want: millrace.Waiting, at: time.Minute},
-		"Retry-After is kept where it is later":            {outcome: millrace.OutcomeTooMany, after: time.Hour, want: millrace.Waiting, at: time.Hour},
-		"the strategy is kept where Retry-After is sooner": {outcome: millrace.OutcomeTooMany, after: time.Second, want: millrace.Waiting, at: time.Minute},
-		"the last try gives up":                            {outcome: millrace.OutcomeServerError, before: 2, want: millrace.GivenUp},
-		"giving up disables where the project wants that":  {outcome: millrace.OutcomeServerError, before: 2, disables: true, want: millrace.GivenUp, disabled: 1},
-		"a failure that is tried again disables nothing":   {outcome: millrace.OutcomeServerError, disables: true, want: millrace.Waiting, at: time.Minute},
-		"410 gives up at once and disables":                {outcome: millrace.OutcomeGone, want: millrace.GivenUp, disabled: 1},
+		"a success is delivered":                              {outcome: millrace.OutcomeSuccess, want: millrace.Delivered},
+		"a server error is tried again by the strategy":       {outcome: millrace.OutcomeServerError, want: millrace.Waiting, at: time.Minute},
+		"a timeout is tried again by the strategy":            {outcome: millrace.OutcomeTimeout, want: millrace.Waiting, at: time.Minute},
+		"a blocked destination is tried again":                {outcome: millrace.OutcomeBlocked, want: millrace.Waiting, at: time.Minute},
+		"Retry-After is kept where it is later":               {outcome: millrace.OutcomeTooMany, after: time.Hour, want: millrace.Waiting, at: time.Hour},
+		"the strategy is kept where Retry-After is sooner":    {outcome: millrace.OutcomeTooMany, after: time.Second, want: millrace.Waiting, at: time.Minute},
+		"the last try gives up":                               {outcome: millrace.OutcomeServerError, before: 2, want: millrace.GivenUp},
+		"giving up disables where the project wants that":     {outcome: millrace.OutcomeServerError, before: 2, disables: true, want: millrace.GivenUp, disabled: 1},
+		"a failure that is tried again disables nothing":      {outcome: millrace.OutcomeServerError, disables: true, want: millrace.Waiting, at: time.Minute},
+		"what is too large disables nothing, though given up": {outcome: millrace.OutcomeTooLarge, disables: true, want: millrace.GivenUp},
+		"410 gives up at once and disables":                   {outcome: millrace.OutcomeGone, want: millrace.GivenUp, disabled: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDelivery(t, millrace.EndpointActive, c.outcome)
