@@ -43,7 +43,7 @@ func (r reading) since(before reading, events int) Cost {
 	n := max(float64(events), 1)
 	c := Cost{
 		SQL: (r.statements - before.statements) / n, Redis: (r.commands - before.commands) / n, Allocations: (r.allocations - before.allocations) / n,
-		TableBytes: (r.tableBytes - before.tableBytes) / n, RedisBytes: (r.redisBytes - before.redisBytes) / n,
+		TableBytes: (r.tableBytes - before.tableBytes) / n, RedisBytes: max(r.redisBytes-before.redisBytes, 0) / n, // it may give back more than it took
 		CPU: map[string]float64{}, Batches: map[string]float64{}, PeakMB: map[string]float64{},
 	}
 	for name, spent := range r.cpu {
