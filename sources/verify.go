@@ -105,6 +105,15 @@ type plain struct {
 	key            []byte
 }
 
+// form says what the header must be.
+func (p plain) form() string {
+	form := "the " + p.encoding + " of an HMAC"
+	if p.prefix == "" {
+		return form
+	}
+	return p.prefix + " and " + form
+}
+
 func (e evidence) signed(p plain) error {
 	given := e.request.Header.Get(p.header)
 	if given == "" {
@@ -113,7 +122,7 @@ func (e evidence) signed(p plain) error {
 	coded, prefixed := strings.CutPrefix(given, p.prefix)
 	sum, err := decode(p.encoding, coded)
 	if err != nil || !prefixed {
-		return unreadable(p.header, p.prefix+"and the "+p.encoding+" of an HMAC")
+		return unreadable(p.header, p.form())
 	}
 	if !hmac.Equal(sum, sumOf(p.hash, p.key, e.body)) {
 		return mismatch(p.header)

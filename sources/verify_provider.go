@@ -130,6 +130,10 @@ func (e evidence) standard(secret millrace.Sensitive) error {
 		return missing(stampHeader)
 	case given == "":
 		return missing(header)
+	case len(h.Values(idHeader)) > 1:
+		// One of them was signed, and all of them would be the event's key: what
+		// was taken before would be taken again.
+		return unreadable(idHeader, "there once")
 	}
 	if err := e.fresh(stampHeader, stamp); err != nil {
 		return err

@@ -339,3 +339,37 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// Of an id that is there twice the first alone is signed, and both would be
+// the key of the event: what was taken before would be taken again.
+func TestASignedIDIsThereOnce(t *testing.T) {
+	g := genuineRequests(t)["Standard Webhooks by the secret's characters"]
+	r := httptest.NewRequest(http.MethodPost, "/ingest/x", http.NoBody)
+	for name, value := range g.header {
+		r.Header.Set(name, value)
+	}
+	r.Header.Add("Webhook-Id", "msg_2")
+	in := Inbound{Now: func() time.Time { return time.Unix(g.at, 0) }}
+	if err := in.Verify(g.source, r, []byte(g.body)); millrace.CodeOf(err) != millrace.CodeUnauthenticated {
+		t.Errorf("a second id beside the signed one: %v", err)
+	}
+}
+
+func TestASignatureOfAnotherFormIsToldWhichItMustHave(t *testing.T) {
+	for _, c := range []struct {
+		rule   string
+		source millrace.Source
+		header string
+		form   string
+	}{
+		{"without a prefix", byHMAC("SHA256", "hex"), "X-Signature", "it must be the hex of an HMAC"},
+		{"with a prefix", byProvider(millrace.ProviderGitHub, "s"), "X-Hub-Signature-256", "it must be sha256= and the hex of an HMAC"},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			g := genuine{source: c.source, header: map[string]string{c.header: "zz"}, body: "x"}
+			if err := g.verify(0); err == nil || !strings.HasSuffix(err.Error(), c.form) {
+				t.Errorf("it says %v, want %q", err, c.form)
+			}
+		})
+	}
+}
