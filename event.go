@@ -65,6 +65,18 @@ type StoredEvent struct {
 	DuplicateOf ID `json:"-"`
 	// ReplayID is set where the event is fanned out once more.
 	ReplayID ID `json:"replay,omitzero"`
+	// ByReference is set where the payload is not in the message, but is read
+	// from the log.
+	ByReference bool `json:"ref,omitempty"`
+}
+
+// Light is the event as it travels: its payload by reference if it has more
+// than inlineMax bytes, so that what waits in Redis is small.
+func (e StoredEvent) Light(inlineMax int) StoredEvent {
+	if len(e.Payload) > inlineMax {
+		e.Payload, e.ByReference = nil, true
+	}
+	return e
 }
 
 // AckLevel says after what a client is told yes.

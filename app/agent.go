@@ -104,7 +104,7 @@ func (a *agent) openSource(live *pipeline.Live, s millrace.Source) (sources.Brok
 func (a *agent) handlers() pipeline.Handlers {
 	p := a.process
 	return pipeline.Handlers{
-		Persist: &handlers.Persist{Log: p.store},
+		Persist: p.persist(),
 		Fanout:  p.fanout(),
 		Deliver: &handlers.Deliver{
 			Log: p.store, Configs: p.configs, Holding: p.holding, Places: NewPlaces(a.stages.Deliver.MaxInFlightPerEndpoint, placePatience),

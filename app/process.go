@@ -131,11 +131,15 @@ func (p *process) wire(ctx context.Context, o Options) error {
 	}
 	p.around = pipeline.Around{Metrics: p.metrics.pipeline, Tracer: tracer, Dead: p.store, Logger: p.logger, Now: p.clock.Now}
 	p.inline = pipeline.Inline{
-		Persist: &handlers.Persist{Log: p.store}, Fanout: p.fanout(), Publisher: p.publisher, Pressure: p.transport.Pressure,
+		Persist: p.persist(), Fanout: p.fanout(), Publisher: p.publisher, Pressure: p.transport.Pressure,
 		Left: p.metrics.pipeline.LeftToSweep("inline"),
 	}
 	p.watch()
 	return nil
+}
+
+func (p *process) persist() *handlers.Persist {
+	return &handlers.Persist{Log: p.store, InlineMax: p.config.Postgres.InlinePayloadMax}
 }
 
 func (p *process) fanout() *handlers.Fanout {
@@ -146,6 +150,7 @@ func (p *process) fanout() *handlers.Fanout {
 func (p *process) ingest(c pipeline.IngestConfig) *handlers.Ingest {
 	return &handlers.Ingest{
 		Log: p.store, Configs: p.configs, Queue: p.transport.Pressure, MaxBytes: c.MaxBytes, Ack: c.Ack, Now: p.clock.Now, Trace: traceOf,
+		InlineMax: p.config.Postgres.InlinePayloadMax,
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 // replay. Run again, it answers with the deliveries still queued in turn 1.
 type DeliveryLog interface {
 	FanOut(ctx context.Context, f millrace.FanOut) ([]millrace.Delivery, error)
+	// Payload reads an event's bytes, where they travel by reference.
+	Payload(ctx context.Context, event millrace.ID) ([]byte, error)
 }
 
 // Holding knows which endpoints hold deliveries: new ones wait behind those.
@@ -33,6 +35,11 @@ func (h *Fanout) Handle(ctx context.Context, e millrace.StoredEvent) ([]millrace
 	config, err := h.Configs.Config(ctx, e.ProjectID, e.ConfigVersion)
 	if err != nil {
 		return nil, refusedForGood(err)
+	}
+	if e.ByReference {
+		if e.Payload, err = h.Log.Payload(ctx, e.ID); err != nil {
+			return nil, refusedForGood(err)
+		}
 	}
 	f := millrace.FanOut{Event: e, ConfigVersion: config.Project.ConfigVersion}
 	for _, m := range config.Matcher.Match(e.Event) {

@@ -27,6 +27,8 @@ func (l *deliveryLog) FanOut(_ context.Context, f millrace.FanOut) ([]millrace.D
 	return out, l.err
 }
 
+func (l *deliveryLog) Payload(context.Context, millrace.ID) ([]byte, error) { return l.payload, l.err }
+
 func TestFanoutHolds(t *testing.T) {
 	for name, c := range map[string]struct {
 		status millrace.EndpointStatus
@@ -116,6 +118,34 @@ func TestFanoutSendsALargePayloadByReference(t *testing.T) {
 			must(t, err)
 			if out[0].ByReference != c.byReference || (len(out[0].Payload) == 0) != c.byReference {
 				t.Errorf("by reference: %v, with %d bytes", out[0].ByReference, len(out[0].Payload))
+			}
+		})
+	}
+}
+
+func TestFanoutReadsAPayloadThatCameByReference(t *testing.T) {
+	known := newConfig(t, endpoint(millrace.EndpointActive))
+	known.Subscriptions[0].Filter.Body = []byte(`{"n":1}`)
+	var err error
+	known.Matcher, err = millrace.NewMatcher(known.Snapshot)
+	must(t, err)
+	e := millrace.StoredEvent{Event: millrace.Event{ID: id(), Type: "a"}, ByReference: true}
+	for name, c := range map[string]struct {
+		log       deliveryLog
+		matched   int
+		err       error
+		permanent bool
+	}{
+		"its filters see what was stored":        {log: deliveryLog{payload: []byte(`{"n":1}`)}, matched: 1},
+		"and let pass what they should":          {log: deliveryLog{payload: []byte(`{"n":2}`)}},
+		"a log that is away is waited for":       {log: deliveryLog{err: errAway}, err: errAway},
+		"an event that is gone is a dead letter": {log: deliveryLog{err: refused}, err: refused, permanent: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &Fanout{Log: &c.log, Configs: &configs{known: known}, Holding: holding{}, InlineMax: 8}
+			out, err := h.Handle(t.Context(), e)
+			if !errors.Is(err, c.err) || millrace.IsPermanent(err) != c.permanent || len(out) != c.matched {
+				t.Errorf("%d deliveries and %v, want %d and %v", len(out), err, c.matched, c.err)
 			}
 		})
 	}

@@ -58,6 +58,9 @@ type Ingest struct {
 	Configs  Configs
 	Queue    Queue
 	MaxBytes int
+	// InlineMax is the largest payload, in bytes, that waits in the queue;
+	// larger ones are stored first, while there is a log to take them.
+	InlineMax int
 	// Ack is the server's level, where neither request nor project names one.
 	Ack millrace.AckLevel
 	// Now is PostgreSQL's clock as known here: ids are minted from it.
@@ -105,14 +108,17 @@ func (h *Ingest) take(ctx context.Context, s millrace.Submission) ([]Accepted, e
 		s.TraceParent = h.Trace(ctx)
 	}
 	e := h.event(s)
-	if h.level(s, config) == millrace.AckQueued {
-		s.Answer(millrace.Receipt{Event: e, Ack: millrace.AckQueued})
-		return []Accepted{{Queued: &e}}, nil
+	queue := h.level(s, config) == millrace.AckQueued
+	if queue && len(e.Payload) <= h.InlineMax {
+		return queued(s, e), nil
 	}
 	// A caller learns of a duplicate by the answer; elsewhere it is kept, so
 	// that people can see it.
 	stored, err := h.Log.AppendEvent(ctx, e, s.Receipt == nil)
-	if err != nil {
+	switch {
+	case queue && millrace.IsUnavailable(err):
+		return queued(s, e), nil
+	case err != nil:
 		return nil, err
 	}
 	if first := stored.DuplicateOf; first != (millrace.ID{}) {
@@ -121,7 +127,13 @@ func (h *Ingest) take(ctx context.Context, s millrace.Submission) ([]Accepted, e
 		return nil, nil
 	}
 	s.Answer(millrace.Receipt{Event: stored.Event, Ack: millrace.AckPersisted})
+	stored = stored.Light(h.InlineMax)
 	return []Accepted{{Persisted: &stored}}, nil
+}
+
+func queued(s millrace.Submission, e millrace.Event) []Accepted {
+	s.Answer(millrace.Receipt{Event: e, Ack: millrace.AckQueued})
+	return []Accepted{{Queued: &e}}
 }
 
 // level is what the submission will be answered after. Whatever has an

@@ -13,7 +13,7 @@ import (
 func newIngest(t *testing.T) (*Ingest, *eventLog) {
 	t.Helper()
 	log := &eventLog{}
-	return &Ingest{Log: log, Configs: &configs{known: newConfig(t)}, Queue: accepting(true), MaxBytes: 64, Ack: millrace.AckQueued, Now: clock}, log
+	return &Ingest{Log: log, Configs: &configs{known: newConfig(t)}, Queue: accepting(true), MaxBytes: 64, InlineMax: 32, Ack: millrace.AckQueued, Now: clock}, log
 }
 
 func submission() (millrace.Submission, *millrace.Receipt) {
@@ -50,6 +50,42 @@ func TestIngestAnswersAfterTheLevelThatIsDue(t *testing.T) {
 			stored := c.want == millrace.AckPersisted
 			if (len(log.appended) == 1) != stored || (accepted[0].Persisted != nil) != stored || (accepted[0].Queued != nil) == stored {
 				t.Errorf("appended %d times and passed on %+v", len(log.appended), accepted[0])
+			}
+		})
+	}
+}
+
+func TestIngestStoresALargePayloadFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		size int
+		log  error
+		want millrace.AckLevel
+		err  error
+	}{
+		"what is at the bound waits in the queue":              {size: 32, want: millrace.AckQueued},
+		"what is over it is stored, and travels by reference":  {size: 33, want: millrace.AckPersisted},
+		"what is over it is queued while the log is away":      {size: 33, log: errAway, want: millrace.AckQueued},
+		"what is over it fails where the log fails for itself": {size: 33, log: errOdd, err: errOdd},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, log := newIngest(t)
+			log.err = c.log
+			s, receipt := submission()
+			s.Payload = make([]byte, c.size)
+			accepted, err := h.Handle(t.Context(), s)
+			if !errors.Is(err, c.err) || receipt.Ack != c.want {
+				t.Fatalf("answered %q, %v", receipt.Ack, err)
+			}
+			switch {
+			case err != nil:
+			case c.want == millrace.AckQueued:
+				if q := accepted[0].Queued; len(q.Payload) != c.size {
+					t.Errorf("queued %d bytes", len(q.Payload))
+				}
+			case len(accepted[0].Persisted.Payload) != 0 || !accepted[0].Persisted.ByReference:
+				t.Error("what is stored travels with its payload")
+			case len(receipt.Event.Payload) != c.size:
+				t.Errorf("the answer's event has %d bytes", len(receipt.Event.Payload))
 			}
 		})
 	}

@@ -12,6 +12,9 @@ import (
 // kept, visible, and not fanned out.
 type Persist struct {
 	Log EventLog
+	// InlineMax is the largest payload, in bytes, that travels inside the
+	// message; larger ones travel by reference.
+	InlineMax int
 }
 
 // Handle appends one event.
@@ -23,7 +26,7 @@ func (h *Persist) Handle(ctx context.Context, e millrace.Event) ([]millrace.Stor
 	if stored.DuplicateOf != (millrace.ID{}) {
 		return nil, nil
 	}
-	return []millrace.StoredEvent{stored}, nil
+	return []millrace.StoredEvent{stored.Light(h.InlineMax)}, nil
 }
 
 // refusedForGood marks what the store refuses for the message's own sake: no

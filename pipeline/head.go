@@ -26,6 +26,7 @@ func (h *head) members(v any) {
 		h.event(&v.Event)
 		h.number("version", &v.ConfigVersion, true)
 		h.id("replay", &v.ReplayID, false)
+		h.flag("ref", &v.ByReference)
 	case *millrace.Delivery:
 		h.delivery(v)
 	}

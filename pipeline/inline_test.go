@@ -41,6 +41,8 @@ func (l *inlineLog) FanOut(_ context.Context, f millrace.FanOut) ([]millrace.Del
 	return []millrace.Delivery{{ID: millrace.NewID(time.Now()), EventID: f.Event.ID, Turn: 1}}, nil
 }
 
+func (l *inlineLog) Payload(context.Context, millrace.ID) ([]byte, error) { return nil, l.err }
+
 // Config is an empty project's.
 func (l *inlineLog) Config(context.Context, millrace.ID, int64) (*handlers.Config, error) {
 	s := &millrace.Snapshot{}

@@ -40,8 +40,8 @@ type Config struct {
 	// Retention is how long events are kept with all that belongs to them;
 	// 0: for ever.
 	Retention time.Duration `koanf:"retention"`
-	// InlinePayloadMax is the largest payload, in bytes, that travels inside
-	// a handed back delivery; larger ones travel by reference.
+	// InlinePayloadMax is the largest payload, in bytes, that waits in Redis;
+	// larger ones are stored first and travel by reference.
 	InlinePayloadMax int `koanf:"inline_payload_max"`
 }
 
