@@ -36,6 +36,12 @@ func TestEveryScenarioRuns(t *testing.T) {
 		}
 	}
 	for _, r := range report.Results {
+		if r.Scenario == "idle" {
+			if !strings.Contains(r.Note, "server: ready in") || measured && !strings.Contains(r.Note, "% of a core,") {
+				t.Errorf("idling is told as %q", r.Note)
+			}
+			continue
+		}
 		if r.Events == 0 || r.PerS <= 0 || r.Deliveries < r.PerS || r.Accepted <= 0 || r.Request.P50 <= 0 || r.Request.P99 < r.Request.P50 {
 			t.Errorf("%s (%s) has no rates: %+v", r.Scenario, r.Gateway, r)
 		}

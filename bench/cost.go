@@ -88,17 +88,21 @@ func (g *gateway) read(ctx context.Context) (reading, error) {
 		m.byLabel("millrace_store_flushes_total", r.flushes)
 		m.byLabel("millrace_store_rows_total", r.rows)
 	}
+	return r, g.readProcesses(&r)
+}
+
+func (g *gateway) readProcesses(r *reading) error {
 	for _, p := range g.roles {
 		if err := r.process(p); err != nil {
-			return r, err
+			return err
 		}
 	}
 	for name, pid := range g.pids {
 		if err := r.take(name, pid); err != nil {
-			return r, err
+			return err
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // readStores counts statements and commands but for the benchmark's own.

@@ -26,6 +26,7 @@ type process struct {
 	log     string // a file
 	answers string // the URL that answers 200 once it serves
 
+	took  time.Duration // from its start until it served
 	os    *os.Process
 	spent time.Duration // of its predecessors, where it was started anew
 	ended chan struct{}
@@ -44,7 +45,7 @@ func (p *process) start(ctx context.Context) error {
 	}
 	cmd := exec.Command(p.binary, p.args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = append(os.Environ(), p.env...), log, log, apart()
-	ended, started := make(chan struct{}), make(chan error, 1)
+	ended, started, begun := make(chan struct{}), make(chan error, 1), time.Now()
 	p.ended = ended
 	go func() {
 		defer close(ended)
@@ -65,6 +66,7 @@ func (p *process) start(ctx context.Context) error {
 	if err := p.ready(ctx); err != nil {
 		return errors.Join(err, p.stop())
 	}
+	p.took = time.Since(begun)
 	return nil
 }
 

@@ -29,6 +29,7 @@ func Scenarios() []string {
 
 func (b *bench) scenarios() []scenario {
 	return []scenario{
+		{"idle", "Nothing to do.", true, b.idle},
 		{"fanout-1", "End to end to one endpoint, and the null gateway.", false, func(ctx context.Context) ([]Result, error) { return b.rounds(ctx, 1) }},
 		{"fanout-10", "End to end to 10 endpoints, and the null gateway.", false, func(ctx context.Context) ([]Result, error) { return b.rounds(ctx, 10) }},
 		{"fanout-100", "To 100 endpoints, 100 events a second.", false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 100, 100) }},
