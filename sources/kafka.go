@@ -68,7 +68,10 @@ func (b *kafkaBroker) read(ctx context.Context, e *emitter) error {
 		return errors.New(b.plainly(err))
 	}
 	m.use(client)
-	if m.topicID, err = m.look(ctx); err != nil {
+	hurry := context.AfterFunc(ctx, m.conns.cut)
+	m.topicID, err = m.look(ctx)
+	hurry()
+	if err != nil {
 		client.CloseAllowingRebalance()
 		return errors.New(b.plainly(err))
 	}
@@ -81,7 +84,7 @@ func (b *kafkaBroker) read(ctx context.Context, e *emitter) error {
 
 func (b *kafkaBroker) options(m *kafkaMember) []kgo.Opt {
 	options := []kgo.Opt{
-		kgo.ClientID("millrace"), kgo.DisableClientMetrics(), kgo.SeedBrokers(b.topic.Brokers...), kgo.DialTimeout(kafkaDial),
+		kgo.ClientID("millrace"), kgo.DisableClientMetrics(), kgo.SeedBrokers(b.topic.Brokers...), kgo.Dialer(m.conns.dial),
 		kgo.ConsumerGroup(b.topic.GroupID), kgo.SessionTimeout(kafkaSession), kgo.RebalanceTimeout(kafkaRebalance),
 		// What was never read begins at the oldest, and what was lost is looked
 		// for there: read again is found by its coordinates, skipped is gone.
@@ -97,7 +100,7 @@ func (b *kafkaBroker) options(m *kafkaMember) []kgo.Opt {
 	}
 	if auth := b.topic.Auth; auth != nil {
 		if auth.TLS {
-			options = append(options, kgo.DialTLSConfig(b.tls))
+			m.conns.tls = b.tls
 		}
 		if auth.Type != "" {
 			options = append(options, kgo.SASL(mechanism(*auth)))

@@ -25,6 +25,7 @@ type kafkaMember struct {
 	of      *kafkaBroker
 	client  *kgo.Client
 	admin   *kadm.Client
+	conns   *kafkaConns
 	topicID kadm.TopicID
 	has     *assignment
 	joined  atomic.Bool
@@ -40,7 +41,7 @@ type kafkaMember struct {
 }
 
 func newKafkaMember(b *kafkaBroker) *kafkaMember {
-	return &kafkaMember{of: b, has: newAssignment(b.workers)}
+	return &kafkaMember{of: b, conns: &kafkaConns{open: map[*kafkaConn]struct{}{}}, has: newAssignment(b.workers)}
 }
 
 // use gives the member its client, which has not joined yet.
@@ -68,12 +69,15 @@ func (m *kafkaMember) run(ctx context.Context, e *emitter) error {
 		})
 	})
 	readers.Wait()
+	farewell := kafkaFarewell + promptly
 	if ctx.Err() != nil {
 		e.inFlight.Wait()
+		farewell = m.of.prompt
+		defer time.AfterFunc(farewell, m.conns.cut).Stop()
 	}
 	end()
 	others.Wait()
-	m.leave()
+	m.leave(farewell)
 	err := context.Cause(reading)
 	stop(nil)
 	if ctx.Err() != nil {
@@ -259,8 +263,8 @@ func (m *kafkaMember) lost(_ context.Context, _ *kgo.Client, partitions map[stri
 }
 
 // leave leaves the group, and gives up what the member still has.
-func (m *kafkaMember) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), kafkaFarewell+promptly)
+func (m *kafkaMember) leave(within time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	_ = m.client.LeaveGroupContext(ctx) // the group finds out by itself if the broker is gone
 	m.client.CloseAllowingRebalance()
