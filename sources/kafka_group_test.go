@@ -74,6 +74,11 @@ func TestWhatIsInFlightOfAPartitionThatGoesIsCommittedFirst(t *testing.T) {
 		<-finish
 		return nil
 	})
+	select {
+	case s := <-second.seen:
+		t.Errorf("message %s came while it was in flight", s.Payload)
+	case <-time.After(500 * time.Millisecond):
+	}
 	release()
 	for range 20 {
 		first.next()

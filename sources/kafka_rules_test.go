@@ -63,39 +63,56 @@ func TestNothingIsCommittedPastAMessageThatIsNotSettled(t *testing.T) {
 
 func TestAMessageIsNamedByTheTopicsID(t *testing.T) {
 	t.Parallel()
-	k := newFakeKafka(t, 1)
-	name := func(offset int) string {
-		id := uuid.UUID(k.cluster.TopicInfo(k.name()).TopicID)
-		return fmt.Sprintf("kafka:%s:1:%s:0:%d", k.source.ID, id, offset)
+	for rule, options := range map[string][]kfake.Opt{
+		"which comes with what is fetched":       nil,
+		"which the broker tells who asks for it": {kfake.MaxVersions(kversion.V3_0_0())},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			k := newFakeKafka(t, 1, options...)
+			a := startAgent(t, agentConfig{source: k.Source()})
+			k.Produce(t, broadcasts(2)...)
+			for range 2 {
+				if got := a.next(); got.BrokerMessageID != k.id(string(got.Payload)) {
+					t.Errorf("message %s is %q, want %q", got.Payload, got.BrokerMessageID, k.id(string(got.Payload)))
+				}
+			}
+			k.wantCommitted(t, 2)
+			before := k.id("0")
+			k.recreate(t)
+			// Those that the client fetched before it was told are the old topic's.
+			offset := 0
+			eventually(t, func() bool {
+				k.Produce(t, broadcast(offset))
+				got := a.next()
+				offset++
+				return got.BrokerMessageID == k.id(string(got.Payload))
+			}, func() string { return "messages bear the new topic's id, not that of " + before })
+			if options == nil && offset != 1 {
+				t.Errorf("%d messages of the new topic were the old one's", offset-1)
+			}
+			a.stop()
+			wantLeft(t, k, 0)
+		})
 	}
-	k.Produce(t, broadcasts(2)...)
-	a := startAgent(t, agentConfig{source: k.Source()})
-	for offset := range 2 {
-		if got := a.next().BrokerMessageID; got != name(0) && got != name(1) {
-			t.Errorf("message %d is %q", offset, got)
-		}
-	}
-	k.wantCommitted(t, 2)
-	before := name(0)
+}
+
+// id is the coordinates of a message of partition 0.
+func (k *fakeKafka) id(offset string) string {
+	return fmt.Sprintf("kafka:%s:1:%s:0:%s", k.source.ID, uuid.UUID(k.cluster.TopicInfo(k.name()).TopicID), offset)
+}
+
+// recreate makes another topic of the same name.
+func (k *fakeKafka) recreate(t *testing.T) {
+	t.Helper()
+	before := k.id("0")
 	if err := errors.Join(k.cluster.DeleteTopic(k.name()), k.cluster.CreateTopic(k.name(), 1, nil)); err != nil {
 		t.Fatal(err)
 	}
-	if name(0) == before {
+	if k.id("0") == before {
 		t.Fatal("the new topic has the old one's id")
 	}
-	producer, err := kgo.NewClient(kgo.SeedBrokers(k.source.PubSub.Kafka.Brokers...)) // the old one looks for the old topic
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer producer.Close()
-	if err := producer.ProduceSync(t.Context(), &kgo.Record{Topic: k.name(), Value: []byte(broadcast(7).body)}).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-	if got := a.next(); got.BrokerMessageID != name(0) || string(got.Payload) != "7" {
-		t.Errorf("the first message of the new topic is %q with %s, want %q", got.BrokerMessageID, got.Payload, name(0))
-	}
-	a.stop()
-	wantLeft(t, k, 0)
+	k.producer.PurgeTopicsFromClient(k.name()) // it looks for the old one
 }
 
 func TestABrokerThatKnowsNoTopicIDsNamesTheTopic(t *testing.T) {
