@@ -42,6 +42,8 @@ func known() []goleak.Option {
 	return []goleak.Option{
 		// The client of Pub/Sub brings a library that begins to count when it is loaded.
 		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),
+		// It looks every ten seconds whether its stream has ended, and then ends.
+		goleak.IgnoreTopFunction("cloud.google.com/go/pubsub/v2.(*messageIterator).streamKeepAliveHandler"),
 		// Convoy's SDK has no way to close its writer to Kafka.
 		goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*Writer).spawn.func1"),
 		goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*conn).run"),
