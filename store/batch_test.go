@@ -301,7 +301,7 @@ func TestPace(t *testing.T) {
 	}{
 		{"nothing came yet: at once", &pace{interval: interval, started: now}, false},
 		{"50 rows a second: at once", flushed(1, 20*time.Millisecond), false},
-		{"500 rows a second: at once", flushed(1, 2*time.Millisecond), false},
+		{"700 rows a second: at once", flushed(1, time.Second/700), false},
 		{"1,000 rows a second: wait for company", flushed(1, time.Millisecond), true},
 		{"5,000 rows a second in large flushes: wait", flushed(100, 20*time.Millisecond), true},
 	}

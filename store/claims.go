@@ -45,7 +45,7 @@ const claimTurns = `
 
 func (s *Store) writeClaims(ctx context.Context, calls []*call[claim, bool]) error {
 	rows := rowsOf(calls)
-	claimed, err := s.claims.QueryContext(ctx, claimTurns,
+	claimed, err := s.claims.query(ctx, claimTurns,
 		column(rows, oidUUID, func(b []byte, c claim) []byte { return putID(b, c.delivery) }),
 		column(rows, oidInt4, func(b []byte, c claim) []byte { return putInt4(b, c.turn) }),
 		column(rows, oidText, func(b []byte, c claim) []byte { return putText(b, c.by) }),

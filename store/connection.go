@@ -23,13 +23,15 @@ func readParameters() map[string]string {
 }
 
 // appendParameters keep the plans of the appends from flipping while the
-// statistics of a new partition are empty: rows are found by index, always.
+// statistics of a new partition are empty: rows are found by index, always,
+// by one plan for all flushes.
 func appendParameters() map[string]string {
 	return map[string]string{
 		"enable_seqscan":   "off",
 		"enable_hashjoin":  "off",
 		"enable_mergejoin": "off",
 		"jit":              "off",
+		"plan_cache_mode":  "force_generic_plan",
 	}
 }
 

@@ -160,7 +160,7 @@ type turnedRow struct {
 func (s *Store) writeBacks(ctx context.Context, calls []*backCall) error {
 	rows := rowsOf(calls)
 	var turned []turnedRow
-	err := s.writes.SelectContext(ctx, &turned, handBack,
+	err := s.writes.selectAll(ctx, &turned, handBack,
 		column(rows, oidUUID, func(b []byte, r back) []byte { return putID(b, r.DeliveryID) }),
 		column(rows, oidInt4, func(b []byte, r back) []byte { return putInt4(b, r.Turn) }),
 		column(rows, oidText, func(b []byte, r back) []byte { return putText(b, string(r.was())) }),

@@ -90,7 +90,7 @@ func (s *Store) writeEvents(ctx context.Context, calls []*eventCall) error {
 // order of their ids.
 func (s *Store) insertEvents(ctx context.Context, calls []*eventCall) (left []*eventCall, err error) {
 	rows := rowsOf(calls)
-	inserted, err := s.writes.QueryContext(ctx, `
+	inserted, err := s.writes.query(ctx, `
 		INSERT INTO events (id, project_id, source_id, type, endpoint_id, owner_id, headers, idempotency_key, payload, traceparent, duplicate_of, config_version)
 		SELECT x.id, x.project_id, x.source_id, x.type, x.endpoint_id, x.owner_id, x.headers, x.key, x.payload, x.traceparent, x.duplicate_of, p.config_version
 		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::json[], $8::text[], $9::bytea[], $10::text[], $11::uuid[])
@@ -146,7 +146,7 @@ func (s *Store) readStored(ctx context.Context, calls []*eventCall) error {
 	for _, c := range calls {
 		c.err = millrace.NotFound("project")
 	}
-	stored, err := s.writes.QueryContext(ctx, `
+	stored, err := s.writes.query(ctx, `
 		SELECT e.id, e.project_id, e.config_version, e.stored_at, e.duplicate_of
 		FROM unnest($1::uuid[]) AS x(id) JOIN events e ON e.id = x.id
 		WHERE e.id BETWEEN $2 AND $3`,

@@ -34,7 +34,7 @@ func (s *Store) DropUnder(ctx context.Context, table string, day, looked time.Ti
 }
 
 // Appending is the pool of the appends' connections.
-func (s *Store) Appending() *sqlx.DB { return s.writes }
+func (s *Store) Appending() *sqlx.DB { return s.writes.DB }
 
 // ClaimPlan is the statement of a flush of two claims, with its arguments.
 func (s *Store) ClaimPlan(a, b millrace.ID) (string, []any) {
@@ -62,7 +62,7 @@ func (s *Store) LookNow(ctx context.Context, endpoint millrace.ID) error {
 }
 
 // Claiming is the pool of the claims' connections.
-func (s *Store) Claiming() *sqlx.DB { return s.claims }
+func (s *Store) Claiming() *sqlx.DB { return s.claims.DB }
 
 // Reading is the pool of the reads' connections.
 func (s *Store) Reading() *sqlx.DB { return s.reads }

@@ -116,7 +116,7 @@ func (s *Store) settle(ctx context.Context, facts []millrace.Fact) (map[millrace
 		return nil, err
 	}
 	args = append(args, facts[0].DeliveryID, facts[len(facts)-1].DeliveryID)
-	settled, err := s.writes.QueryContext(ctx, statement+` SELECT delivery_id FROM counted`, args...)
+	settled, err := s.writes.query(ctx, statement+` SELECT delivery_id FROM counted`, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -140,13 +140,13 @@ func (s *Store) writeUncounted(ctx context.Context, calls []*factCall) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.writes.ExecContext(ctx, `
+	if err := s.writes.exec(ctx, `
 		INSERT INTO facts (`+factColumns+`, counted)
 		SELECT `+factColumns+`, false FROM `+factInput+`
 		ON CONFLICT (delivery_id, id) DO NOTHING`, args...); err != nil {
 		return err
 	}
-	before, err := s.writes.QueryContext(ctx, `
+	before, err := s.writes.query(ctx, `
 		SELECT f.delivery_id FROM unnest($1::uuid[], $2::uuid[]) AS x(delivery_id, id)
 		JOIN facts f ON f.delivery_id = x.delivery_id AND f.id = x.id
 		WHERE f.counted AND f.delivery_id BETWEEN $3 AND $4`,

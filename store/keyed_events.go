@@ -108,7 +108,7 @@ func (r *eventRow) takes() (client, broker, paired bool) {
 // (busy), or, taken since it began, by undoing it all (both_or_none).
 func (s *Store) insertKeyed(ctx context.Context, calls []*eventCall) (left []*eventCall, err error) {
 	rows := rowsOf(calls)
-	inserted, err := s.writes.QueryContext(ctx, insertKeyed, s.keyedParameters(rows)...)
+	inserted, err := s.writes.query(ctx, insertKeyed, s.keyedParameters(rows)...)
 	if err != nil {
 		return nil, err
 	}

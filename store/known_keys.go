@@ -111,7 +111,7 @@ func judge(c *eventCall, of knownKeys) verdict {
 func (s *Store) readKnown(ctx context.Context, calls []*eventCall) ([]knownKeys, error) {
 	rows := rowsOf(calls)
 	var all []knownKeys
-	err := s.writes.SelectContext(ctx, &all, readKnown,
+	err := s.writes.selectAll(ctx, &all, readKnown,
 		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putID(b, r.ProjectID) }),
 		column(rows, oidText, func(b []byte, r eventRow) []byte { return putSomeText(b, r.keys.client.text) }),
 		column(rows, oidText, func(b []byte, r eventRow) []byte { return putSomeText(b, r.keys.broker.text) }))
@@ -143,7 +143,7 @@ func (s *Store) forgetCoordinates(ctx context.Context, calls []*eventCall, first
 	}
 	rows := rowsOf(calls)
 	var done []millrace.ID
-	err := s.writes.SelectContext(ctx, &done, forgetKeys,
+	err := s.writes.selectAll(ctx, &done, forgetKeys,
 		column(rows, oidUUID, func(b []byte, r eventRow) []byte { return putID(b, r.ProjectID) }),
 		column(rows, oidText, func(b []byte, r eventRow) []byte { return putText(b, r.keys.broker.text) }),
 		ids(firsts))

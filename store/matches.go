@@ -139,7 +139,7 @@ func (s *Store) insertFanOuts(ctx context.Context, rows fanOutRows) (won map[fan
 		statement = insertFanOutHeld
 	}
 	m, d := rows.matches, rows.deliveries
-	inserted, err := s.writes.QueryContext(ctx, statement+` SELECT event_id, replay_id FROM won`,
+	inserted, err := s.writes.query(ctx, statement+` SELECT event_id, replay_id FROM won`,
 		column(m, oidUUID, func(b []byte, f millrace.FanOut) []byte { return putID(b, f.Event.ID) }),
 		column(m, oidUUID, func(b []byte, f millrace.FanOut) []byte { return putID(b, f.Event.ReplayID) }),
 		column(m, oidInt4, func(b []byte, f millrace.FanOut) []byte { return putInt4(b, len(f.Targets)) }),
@@ -193,7 +193,7 @@ func (s *Store) readUnclaimed(ctx context.Context, calls []*fanOutCall) error {
 		byKey[keyOfFanOut(c.row)] = c
 	}
 	rows := rowsOf(calls)
-	found, err := s.writes.QueryContext(ctx, `
+	found, err := s.writes.query(ctx, `
 		SELECT d.id, d.event_id, d.endpoint_id, d.subscription_id, d.replay_id
 		FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[]) AS x(event_id, replay_id, first, past)
 		JOIN deliveries d ON d.id >= x.first AND d.id < x.past AND d.event_id = x.event_id AND d.replay_id = x.replay_id

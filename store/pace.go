@@ -5,7 +5,7 @@ import "time"
 const (
 	// company is how many rows must be expected within an interval for it to
 	// pay to wait for them.
-	company = 16
+	company = 24
 	// paceMemory is how far back the rate of arrival is remembered.
 	paceMemory = 100 * time.Millisecond
 )

@@ -95,8 +95,8 @@ type Store struct {
 	reads *sqlx.DB
 	// writes are the appenders' connections, theirs alone, but for the claims,
 	// which have their own.
-	writes  *sqlx.DB
-	claims  *sqlx.DB
+	writes  *prepared
+	claims  *prepared
 	appends appends
 	ring    *Keyring
 	keys    *keyCache
@@ -147,7 +147,7 @@ func OpenUnchecked(c Config, ring *Keyring) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, reads.Close(), writes.Close())
 	}
-	s := &Store{config: c, reads: reads, writes: writes, claims: claims, ring: ring, keys: newKeyCache(), masks: newAnswerCache[string, millrace.Source](maskTTL, cachedMasks)}
+	s := &Store{config: c, reads: reads, writes: newPrepared(writes), claims: newPrepared(claims), ring: ring, keys: newKeyCache(), masks: newAnswerCache[string, millrace.Source](maskTTL, cachedMasks)}
 	s.appends = s.newAppends()
 	return s, nil
 }
@@ -156,7 +156,9 @@ func OpenUnchecked(c Config, ring *Keyring) (*Store, error) {
 func (s *Store) Close() error {
 	s.keys.close()
 	s.appends.close()
-	return errors.Join(s.reads.Close(), s.writes.Close(), s.claims.Close())
+	s.writes.close()
+	s.claims.close()
+	return s.reads.Close()
 }
 
 // Ping tells whether PostgreSQL answers.
