@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	millrace "github.com/millrace-dev/millrace"
@@ -56,5 +58,26 @@ func TestWhatSQSSaysIsCutShort(t *testing.T) {
 	s := a.wantState(millrace.SourceUnhealthy)
 	if !strings.HasPrefix(s.Error, "SQS refuses: no x") || len(s.Error) > longestFault {
 		t.Errorf("its error has %d bytes, and begins with %.100q", len(s.Error), s.Error)
+	}
+}
+
+func TestAnAnswerWithoutEndIsNotReadForEver(t *testing.T) {
+	t.Parallel()
+	var written atomic.Int64
+	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		for next := `{"QueueUrl": "`; written.Load() < 8*sqsLongest; next = strings.Repeat("x", 1<<20) {
+			n, err := io.WriteString(w, next)
+			written.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}))
+	t.Cleanup(endless.Close)
+	a := startAgent(t, agentConfig{source: sqsSourceOf(endless.URL, "orders")})
+	a.wantState(millrace.SourceUnhealthy)
+	if n := written.Load(); n > 2*sqsLongest {
+		t.Errorf("%d MiB of the answer were read", n>>20)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -48,7 +49,7 @@ func (s *sqsSource) open(ctx context.Context) (*sqsQueue, error) {
 		return nil, err
 	}
 	q.transport.MaxIdleConnsPerHost = sqsReceivers + 3*sqsBatchCalls
-	c.HTTPClient = &http.Client{Transport: q.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	c.HTTPClient = &http.Client{Transport: sqsAnswers{q.transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	q.client = sqs.NewFromConfig(c, func(o *sqs.Options) {
 		o.Retryer = aws.NopRetryer{} // who calls knows better when it is worth another try
 		if q.source.Endpoint != "" {
@@ -62,6 +63,25 @@ func (s *sqsSource) open(ctx context.Context) (*sqsQueue, error) {
 	}
 	q.url = *found.QueueUrl
 	return q, nil
+}
+
+// sqsLongest bounds an answer: ten messages of a megabyte, escaped.
+const sqsLongest = 32 << 20
+
+// sqsAnswers reads so much of an answer: who answers at a source's endpoint
+// need not be SQS.
+type sqsAnswers struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (a sqsAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := a.RoundTripper.RoundTrip(r)
+	if err == nil {
+		answer.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(answer.Body, sqsLongest), answer.Body}
+	}
+	return answer, err
 }
 
 // account is the configuration with the source's key, or the SDK's default
