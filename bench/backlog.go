@@ -67,7 +67,7 @@ func (b *bench) drain(ctx context.Context, filling, meanwhile run) (drained, bes
 		return drained, beside, err
 	}
 	meanwhile.pace.stop = l.complete
-	other, err := b.play(ctx, meanwhile)
+	other, err := b.exact(ctx, meanwhile)
 	if err != nil {
 		return drained, beside, fmt.Errorf("%s: %w", meanwhile.name, err)
 	}

@@ -32,6 +32,9 @@ type Options struct {
 	// Projects and Subscriptions are how many the scenarios of many tenants
 	// have.
 	Projects, Subscriptions int
+	// Limit ends a run that takes longer, as on a machine that is far too
+	// busy: it has no figures then.
+	Limit time.Duration
 	// Scenarios are the ones to run; empty: all.
 	Scenarios []string
 	// Binary is the millrace that the roles and the null gateway run as.
@@ -62,8 +65,8 @@ type Target struct {
 // DefaultOptions is a run of under five minutes.
 func DefaultOptions() Options {
 	return Options{
-		Events: 20000, Duration: 10 * time.Second, Clients: 128, Window: 512, Rounds: 3, Projects: 1000, Subscriptions: 10000,
-		Listen: "127.0.0.1:0", Told: func(string) {}, patience: 20 * time.Second,
+		Events: 20000, Duration: 10 * time.Second, Clients: 128, Window: 1024, Rounds: 3, Projects: 1000, Subscriptions: 10000,
+		Limit: 10 * time.Minute, Listen: "127.0.0.1:0", Told: func(string) {}, patience: 20 * time.Second,
 	}
 }
 
@@ -85,6 +88,7 @@ func (o Options) Validate() error {
 	refuse(o.Duration < 100*time.Millisecond || o.Duration > time.Hour, "duration must be between 100ms and 1h, not %s", o.Duration)
 	refuse(o.Clients < 1 || o.Clients > 4096, "clients must be between 1 and 4096, not %d", o.Clients)
 	refuse(o.Window < 1, "window must be at least 1, not %d", o.Window)
+	refuse(o.Limit <= 0, "limit must be longer than 0")
 	refuse(o.Rounds < 1, "rounds must be at least 1, not %d", o.Rounds)
 	refuse(o.Projects < 1 || o.Subscriptions < 1, "projects and subscriptions must be at least 1")
 	for _, name := range o.Scenarios {
@@ -122,6 +126,8 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	if err := o.Validate(); err != nil {
 		return Report{}, err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Limit, fmt.Errorf("the run took longer than %s", o.Limit))
+	defer cancel()
 	b := &bench{options: o, lines: map[int]*line{}}
 	if b.receiver, err = newReceiver(o.Listen, o.Target.Reached); err != nil {
 		return Report{}, err
@@ -130,19 +136,32 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	if err := b.open(ctx); err != nil {
 		return Report{}, err
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
+	err = b.play(ctx)
+	// What drains now may be one delivery too many.
+	if err = errors.Join(err, b.close(), b.receiver.late()); err != nil {
+		return Report{}, err
+	}
+	return newReport(b.results), nil
+}
+
+// play runs the scenarios that were asked for and can be.
+func (b *bench) play(ctx context.Context) error {
+	asked := b.options.Scenarios
 	for _, s := range b.scenarios() {
-		if len(o.Scenarios) > 0 && !slices.Contains(o.Scenarios, s.name) || s.own && b.gateway == nil {
+		if len(asked) > 0 && !slices.Contains(asked, s.name) || s.own && b.gateway == nil {
 			continue
 		}
-		o.Told(s.name + ": " + s.says)
+		b.options.Told(s.name + ": " + s.says)
 		results, err := s.run(ctx)
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause // of whatever failed
+		}
 		if err != nil {
-			return Report{}, fmt.Errorf("%s: %w", s.name, err)
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		b.results = append(b.results, results...)
 	}
-	return newReport(b.results), nil
+	return nil
 }
 
 // open starts a gateway of our own, or finds the target.

@@ -3,6 +3,8 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -142,6 +144,20 @@ func TestARunningGatewayIsDriven(t *testing.T) {
 	}
 }
 
+// TestARunHasALimit holds that one which hangs ends, and says why.
+func TestARunHasALimit(t *testing.T) {
+	over := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-over }))
+	defer hangs.Close()
+	defer close(over)
+	o := smallest()
+	o.Target = Target{Kind: "convoy", URL: hangs.URL, Key: "key", Project: "project"}
+	o.Limit = 200 * time.Millisecond
+	if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "fanout-1: the run took longer than 200ms") {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
 func TestOptionsAreHeldToWhatIsThere(t *testing.T) {
 	for fault, change := range map[string]func(*Options){
 		"":                     func(*Options) {},
@@ -149,6 +165,7 @@ func TestOptionsAreHeldToWhatIsThere(t *testing.T) {
 		"duration must be":     func(o *Options) { o.Duration = time.Millisecond },
 		"clients must be":      func(o *Options) { o.Clients = 0 },
 		"window must be":       func(o *Options) { o.Window = 0 },
+		"limit must be":        func(o *Options) { o.Limit = 0 },
 		"rounds must be":       func(o *Options) { o.Rounds = 0 },
 		"projects and":         func(o *Options) { o.Projects = 0 },
 		`no scenario "lost"`:   func(o *Options) { o.Scenarios = []string{"lost"} },

@@ -42,7 +42,7 @@ func (b *bench) null(ctx context.Context, fan int) (result Result, err error) {
 	}
 	events := fanned(b.options.Events, fan)
 	warm := run{name: "warm-up", site: s, line: l.number, plan: b.plan(s, l, "", payload), pace: b.closed(events/10, fan)}
-	if _, err := b.play(ctx, warm); err != nil {
+	if _, err := b.exact(ctx, warm); err != nil {
 		return Result{}, err
 	}
 	return b.measure(ctx, run{name: fmt.Sprintf("fanout-%d", fan), site: s, line: l.number, plan: b.plan(s, l, "", payload), pace: b.closed(events, fan)})

@@ -144,14 +144,18 @@ func (l *ledger) fail(err error) {
 	}
 }
 
+// broken is the first fault.
+func (l *ledger) broken() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fault
+}
+
 // reconcile compares what was accepted with what arrived: each exactly once,
 // under its own id.
 func (l *ledger) reconcile() error {
-	l.mu.Lock()
-	fault := l.fault
-	l.mu.Unlock()
-	if fault != nil {
-		return fault
+	if err := l.broken(); err != nil {
+		return err
 	}
 	lost := 0
 	for i := range l.arrivals {

@@ -54,8 +54,24 @@ func (r *receiver) endpoint(line, number int) string {
 	return fmt.Sprintf("%s/%d/%d", r.url, line, number)
 }
 
-// expect makes a ledger that of a line.
-func (r *receiver) expect(line int, l *ledger) { r.lines[line].Store(l) }
+// expect makes a ledger that of a line. The error is what arrived for the one
+// before it since that was reconciled.
+func (r *receiver) expect(line int, l *ledger) error {
+	if before := r.lines[line].Swap(l); before != nil {
+		return before.broken()
+	}
+	return nil
+}
+
+// late is what arrived after its run was reconciled, or for no run at all.
+func (r *receiver) late() error {
+	for i := range r.lines {
+		if l := r.lines[i].Load(); l != nil && l.broken() != nil {
+			return l.broken()
+		}
+	}
+	return r.stray()
+}
 
 func (r *receiver) accept() {
 	for {

@@ -37,7 +37,7 @@ func (b *bench) measure(ctx context.Context, r run) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	l, err := b.play(ctx, r)
+	l, err := b.exact(ctx, r)
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", r.name, err)
 	}
@@ -48,9 +48,9 @@ func (b *bench) measure(ctx context.Context, r run) (Result, error) {
 	return r.result(l, after.since(before, int(l.events.Load()))), nil
 }
 
-// play sends the events of a run, waits for them at the receiver, and
+// exact sends the events of a run, waits for them at the receiver, and
 // reconciles: whatever was lost, repeated or spoilt is an error.
-func (b *bench) play(ctx context.Context, r run) (*ledger, error) {
+func (b *bench) exact(ctx context.Context, r run) (*ledger, error) {
 	l, err := b.send(ctx, r)
 	if err != nil {
 		return l, err
@@ -61,7 +61,9 @@ func (b *bench) play(ctx context.Context, r run) (*ledger, error) {
 // send sends the events of a run.
 func (b *bench) send(ctx context.Context, r run) (*ledger, error) {
 	l := newLedger(r.plan, r.pace.events, r.pace.window)
-	b.receiver.expect(r.line, l)
+	if err := b.receiver.expect(r.line, l); err != nil {
+		return l, err
+	}
 	load := &load{target: r.site.api.base, ledger: l, pace: r.pace, clients: b.options.Clients}
 	err := load.send(ctx)
 	l.seal()

@@ -87,6 +87,15 @@ func (g *fakeGateway) deliver(d fakeDelivery) {
 // drive runs a closed loop against a fake gateway.
 func drive(t *testing.T, g *fakeGateway) error {
 	t.Helper()
+	b, r := against(t, g)
+	_, err := b.exact(t.Context(), r)
+	http.DefaultClient.CloseIdleConnections()
+	return err
+}
+
+// against is a benchmark of a fake gateway, and a closed loop to run.
+func against(t *testing.T, g *fakeGateway) (*bench, run) {
+	t.Helper()
 	receiver, err := newReceiver("127.0.0.1:0", "")
 	if err != nil {
 		t.Fatal(err)
@@ -105,9 +114,26 @@ func drive(t *testing.T, g *fakeGateway) error {
 		t.Fatal(err)
 	}
 	s := &site{name: "fake", api: a, ids: true, signs: true, settle: func(context.Context) error { g.sending.Wait(); return nil }}
-	_, err = b.play(t.Context(), run{name: "fake", site: s, line: l.number, plan: b.plan(s, l, "", 200), pace: pace{events: 300, window: 16}})
-	http.DefaultClient.CloseIdleConnections()
-	return err
+	return b, run{name: "fake", site: s, line: l.number, plan: b.plan(s, l, "", 200), pace: pace{events: 300, window: 16}}
+}
+
+// TestADeliveryTooManyIsAFailureHoweverLate holds that a run is not safe once it
+// was reconciled.
+func TestADeliveryTooManyIsAFailureHoweverLate(t *testing.T) {
+	again := make(chan fakeDelivery, 1)
+	g := &fakeGateway{spoil: func(g *fakeGateway, d fakeDelivery) { g.deliver(d); again <- d }}
+	b, r := against(t, g)
+	defer http.DefaultClient.CloseIdleConnections()
+	if _, err := b.exact(t.Context(), r); err != nil || b.receiver.late() != nil {
+		t.Fatalf("the run itself fails: %v, %v", err, b.receiver.late())
+	}
+	g.deliver(<-again)
+	if err := b.receiver.late(); err == nil || !strings.Contains(err.Error(), "2 times") {
+		t.Errorf("at the end there is %v", err)
+	}
+	if _, err := b.exact(t.Context(), r); err == nil || !strings.Contains(err.Error(), "2 times") {
+		t.Errorf("the next run ends with %v", err)
+	}
 }
 
 func TestARunIsReconciled(t *testing.T) {

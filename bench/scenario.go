@@ -62,7 +62,7 @@ func (b *bench) lineTo(ctx context.Context, fan int) (*line, error) {
 	}
 	b.lines[fan] = l
 	warm := run{name: "warm-up", site: b.site, line: l.number, plan: b.plan(b.site, l, "queued", payload), pace: b.closed(b.options.Events/10/fan, fan)}
-	_, err = b.play(ctx, warm)
+	_, err = b.exact(ctx, warm)
 	return l, err
 }
 

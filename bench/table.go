@@ -33,10 +33,24 @@ func table(to io.Writer, head string) *tabwriter.Writer {
 func (r Report) rates(to io.Writer) error {
 	w := table(to, "SCENARIO\tGATEWAY\tEVENTS\tEVENTS/S\tDELIVERIES/S\tACCEPTED/S\tACCEPT MS P50\tP99\tEND TO END MS P50\tP95\tP99\tNOTE")
 	for _, s := range r.Results {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%.0f\t%.0f\t%.0f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%s\n", s.Scenario, s.Gateway, s.Events, s.PerS, s.Deliveries, s.Accepted,
-			s.Request.P50, s.Request.P99, s.EndToEnd.P50, s.EndToEnd.P95, s.EndToEnd.P99, s.Note)
+		cells := []string{s.Scenario, s.Gateway}
+		for _, n := range []float64{float64(s.Events), s.PerS, s.Deliveries, s.Accepted} {
+			cells = append(cells, figure(n, "%.0f"))
+		}
+		for _, ms := range []float64{s.Request.P50, s.Request.P99, s.EndToEnd.P50, s.EndToEnd.P95, s.EndToEnd.P99} {
+			cells = append(cells, figure(ms, "%.1f"))
+		}
+		fmt.Fprintln(w, strings.Join(append(cells, s.Note), "\t"))
 	}
 	return w.Flush()
+}
+
+// figure is a dash where nothing was measured.
+func figure(x float64, format string) string {
+	if x == 0 {
+		return "-"
+	}
+	return fmt.Sprintf(format, x)
 }
 
 // costs leaves out the null gateway, which has no stores.

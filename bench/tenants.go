@@ -61,7 +61,7 @@ func (b *bench) filters(ctx context.Context) ([]Result, error) {
 		return nil, err
 	}
 	warm := run{name: "warm-up", site: s, line: l.number, plan: b.plan(s, l, "queued", payload), pace: b.closed(b.options.Events/40, 1)}
-	if _, err := b.play(ctx, warm); err != nil {
+	if _, err := b.exact(ctx, warm); err != nil {
 		return nil, err
 	}
 	r, err := b.measure(ctx, run{
@@ -107,6 +107,6 @@ func (b *bench) anotherProject(ctx context.Context, name string) (*site, error) 
 func (b *bench) once(ctx context.Context, s *site, l *line) error {
 	warm := run{name: "warm-up", site: s, line: l.number, plan: b.plan(s, l, "queued", payload), pace: b.closed(len(l.ways), l.fan)}
 	warm.pace.limit = 0
-	_, err := b.play(ctx, warm)
+	_, err := b.exact(ctx, warm)
 	return err
 }

@@ -17,6 +17,7 @@ type benchmark struct {
 	Events    int           `placeholder:"N" help:"How many events a closed loop sends (default 20000)."`
 	Duration  time.Duration `placeholder:"DURATION" help:"How long a steady load lasts, and a closed loop at most (default 10s)."`
 	Clients   int           `placeholder:"N" help:"How many connections send at once (default 128)."`
+	Window    int           `placeholder:"N" help:"How many deliveries are on their way in a closed loop (default 1024)."`
 	Scenarios []string      `placeholder:"NAME,..." help:"Run these alone."`
 
 	Target         string `placeholder:"KIND" help:"Drive a running gateway through its API: convoy or millrace."`
@@ -74,6 +75,9 @@ func (b benchmark) options(s *screen, g *globals) (bench.Options, error) {
 	}
 	if b.Clients != 0 {
 		o.Clients = b.Clients
+	}
+	if b.Window != 0 {
+		o.Window = b.Window
 	}
 	o.Scenarios, o.Listen = b.Scenarios, b.ReceiverListen
 	o.Target = bench.Target{Kind: b.Target, URL: b.URL, Key: b.APIKey, Project: b.Project, Reached: b.ReceiverURL}
