@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -19,11 +20,15 @@ const (
 	oidUUID        = 2950
 )
 
+// likely bounds the room, in bytes, that is made for a field of all rows by the
+// first of them.
+const likely = 256 << 10
+
 // column writes one field of many rows as an array parameter in PostgreSQL's
 // binary format (array_send): the driver passes a []byte through untouched,
 // where pq.Array would send text and a bytea as hex.
 func column[T any](rows []T, oid uint32, put func(b []byte, row T) []byte) []byte {
-	b := make([]byte, 0, 20+20*len(rows))
+	b := make([]byte, 0, 64)
 	if len(rows) == 0 {
 		b = binary.BigEndian.AppendUint32(b, 0) // no dimensions
 		b = binary.BigEndian.AppendUint32(b, 0)
@@ -34,8 +39,11 @@ func column[T any](rows []T, oid uint32, put func(b []byte, row T) []byte) []byt
 	b = binary.BigEndian.AppendUint32(b, oid)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(rows)))
 	b = binary.BigEndian.AppendUint32(b, 1) // lower bound
-	for _, row := range rows {
-		b = put(b, row)
+	begin := len(b)
+	for i, row := range rows {
+		if b = put(b, row); i == 0 { // the others are as long, as a rule
+			b = slices.Grow(b, min((len(b)-begin)*(len(rows)-1), likely))
+		}
 	}
 	return b
 }
