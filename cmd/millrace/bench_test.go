@@ -54,7 +54,7 @@ func TestBenchStopsAllItStarted(t *testing.T) {
 func TestBenchRefusesWhatItCannotMeasure(t *testing.T) {
 	t.Parallel()
 	s := shell{dir: t.TempDir()}
-	s.refuse(t, exitUsage, `there is no scenario "fast"; there are fanout-1`, "bench", "--scenarios", "fast")
+	s.refuse(t, exitUsage, `there is no scenario "fast"; there are idle, fanout-1`, "bench", "--scenarios", "fast")
 	s.refuse(t, exitUsage, "needs its URL, an API key and a project", "bench", "--target", "convoy")
 }
 
