@@ -124,7 +124,7 @@ func (a *agent) feeds() []pipeline.Feed {
 	lost := &handlers.LostDeliveries{Log: p.store, Barrier: a.barrier(string(pipeline.Due), "deliver"), Grace: c.Retry.SweepGrace}
 	return []pipeline.Feed{
 		{Name: "due", Every: c.Retry.PollInterval, Next: p.store.DueDeliveries},
-		{Name: "released", Every: releaseEvery, Next: release.Next},
+		{Name: "released", Every: releaseEvery, Next: p.holding.release(release.Next)},
 		{Name: "lost", Every: c.Retry.SweepInterval, Next: lost.Next},
 	}
 }

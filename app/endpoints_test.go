@@ -121,3 +121,19 @@ func TestPlaces(t *testing.T) {
 		}
 	})
 }
+
+func TestNothingIsAskedForReleaseWhileNothingIsHeld(t *testing.T) {
+	h := NewHolding(nil, slog.New(slog.DiscardHandler))
+	asked := 0
+	next := h.release(func(context.Context, int) ([]millrace.Due, error) {
+		asked++
+		return []millrace.Due{{}}, nil
+	})
+	if due, err := next(t.Context(), 1); len(due) != 0 || err != nil || asked != 0 {
+		t.Fatalf("asked %d times, and got %v, %v", asked, due, err)
+	}
+	h.Add(millrace.NewID(time.Now()))
+	if due, err := next(t.Context(), 1); len(due) != 1 || err != nil || asked != 1 {
+		t.Fatalf("with one that holds: asked %d times, and got %v, %v", asked, due, err)
+	}
+}
