@@ -32,6 +32,9 @@ const (
 	// pubSubHeld is how long a message may be held, lease by lease: a store
 	// may be away for hours.
 	pubSubHeld = 24 * time.Hour
+	// pubSubBytes is what is in flight of a subscription. A message may have
+	// 10 MB, and Google's own bound is a gigabyte.
+	pubSubBytes = 64 << 20
 )
 
 // orderingKeyHeader bears a message's ordering key. Google lets no attribute
@@ -70,7 +73,7 @@ func (b *pubSubBroker) read(ctx context.Context, e *emitter) error {
 	defer func() { _ = client.Close() }() // of no use any more
 	s := client.Subscriber(b.subscription.SubscriptionID)
 	s.ReceiveSettings = pubsub.ReceiveSettings{
-		MaxOutstandingMessages: b.workers, MaxExtension: pubSubHeld, MaxDurationPerAckExtension: pubSubLease,
+		MaxOutstandingMessages: b.workers, MaxOutstandingBytes: pubSubBytes, MaxExtension: pubSubHeld, MaxDurationPerAckExtension: pubSubLease,
 	}
 	received := make(chan error, 1)
 	go func() {
