@@ -32,12 +32,8 @@ func (s *Server) receiveWebhook(c *call) error {
 	if err != nil {
 		return err
 	}
-	body, err := c.readBody(s.config.MaxEventBytes)
+	body, err := s.verifiedBody(c, source)
 	if err != nil {
-		return err
-	}
-	if err := s.deps.Inbound.Verify(source, c.r, body); err != nil {
-		c.w.Header().Set("WWW-Authenticate", proofOf(source))
 		return err
 	}
 	if answer, asked := s.deps.Inbound.Challenge(source, c.r, body); asked {
@@ -59,6 +55,26 @@ func (s *Server) receiveWebhook(c *call) error {
 		return nil
 	}
 	return c.respond(http.StatusOK, "Event received", newReceipt(receipt))
+}
+
+// verifiedBody reads the body, which counts as a stranger's until it is
+// verified.
+func (s *Server) verifiedBody(c *call, source millrace.Source) ([]byte, error) {
+	counted := &countedBody{ReadCloser: c.r.Body, of: &s.strangers, source: source.ID}
+	defer counted.letGo()
+	c.r.Body = counted
+	body, err := c.readBody(s.config.MaxEventBytes)
+	switch {
+	case counted.full:
+		return nil, millrace.Unavailable(errStrangers)
+	case err != nil:
+		return nil, err
+	}
+	if err := s.deps.Inbound.Verify(source, c.r, body); err != nil {
+		c.w.Header().Set("WWW-Authenticate", proofOf(source))
+		return nil, err
+	}
+	return body, nil
 }
 
 // challengeWebhook answers a sender that makes sure of the URL by a GET.

@@ -54,9 +54,10 @@ type Deps struct {
 
 // Server is the API. It holds no state of its own.
 type Server struct {
-	config Config
-	deps   Deps
-	router *mux.Router
+	config    Config
+	deps      Deps
+	router    *mux.Router
+	strangers strangers
 }
 
 // New makes a server.
@@ -67,7 +68,7 @@ func New(c Config, d Deps) (*Server, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	s := &Server{config: c, deps: d}
+	s := &Server{config: c, deps: d, strangers: strangers{most: max(strangerBytes, 4*c.MaxEventBytes), held: map[millrace.ID]int{}}}
 	s.router = mux.NewRouter().SkipClean(true)
 	for _, r := range s.routes() {
 		methods := []string{r.method}
