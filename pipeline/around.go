@@ -102,6 +102,7 @@ func (a Around) traced(s Stage, next message.HandlerFunc) message.HandlerFunc {
 func (a Around) measured(s Stage, next message.HandlerFunc) message.HandlerFunc {
 	m := a.Metrics.stage(s.Name)
 	return func(msg *message.Message) ([]*message.Message, error) {
+		growStack(nil)
 		start := time.Now()
 		m.inFlight.Inc()
 		out, err := next(msg)
@@ -114,4 +115,18 @@ func (a Around) measured(s Stage, next message.HandlerFunc) message.HandlerFunc 
 		}
 		return out, err
 	}
+}
+
+// growStack gives the goroutine the stack that a stage needs, at once. Watermill
+// starts one for each message, and its stack would be copied on the way down
+// three times, which took 8 % of an agent's time. What is put into fill is not
+// the point: the frame of a function has room for all of its variables.
+//
+//go:noinline
+func growStack(fill []byte) int {
+	if fill == nil {
+		return 0
+	}
+	var frame [10 << 10]byte
+	return copy(frame[:], fill)
 }
