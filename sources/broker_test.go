@@ -2,6 +2,7 @@ package sources
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -79,5 +80,77 @@ func TestAnAnswerWithoutEndIsNotReadForEver(t *testing.T) {
 	a.wantState(millrace.SourceUnhealthy)
 	if n := written.Load(); n > 2*sqsLongest {
 		t.Errorf("%d MiB of the answer were read", n>>20)
+	}
+}
+
+func TestSQSIsNotFollowedElsewhere(t *testing.T) {
+	t.Parallel()
+	var followed atomic.Int32
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Add(1) }))
+	t.Cleanup(elsewhere.Close)
+	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound))
+	t.Cleanup(server.Close)
+	a := startAgent(t, agentConfig{source: sqsSourceOf(server.URL, "orders")})
+	a.wantState(millrace.SourceUnhealthy)
+	if n := followed.Load(); n != 0 {
+		t.Errorf("%d requests went elsewhere", n)
+	}
+}
+
+// answering is a server that answers the calls of SQS as told, by their names.
+func answering(t *testing.T, answers map[string]string) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		_, call, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+		_, _ = io.WriteString(w, answers[call]) // the source may hang up
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func TestASourceSurvivesWhateverAnswersInThePlaceOfSQS(t *testing.T) {
+	t.Parallel()
+	const queue = `{"QueueUrl": "http://q/orders"}`
+	for _, c := range []struct {
+		rule    string
+		answers map[string]string
+	}{
+		{"nothing at all", nil},
+		{"no queue's URL", map[string]string{"GetQueueUrl": `{}`}},
+		{"a message without an id", map[string]string{"GetQueueUrl": queue, "ReceiveMessage": `{"Messages": [{"Body": "x", "ReceiptHandle": "r"}]}`}},
+		{"a message without a receipt", map[string]string{"GetQueueUrl": queue, "ReceiveMessage": `{"Messages": [{"Body": "x", "MessageId": "m"}]}`}},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			t.Parallel()
+			a := startAgent(t, agentConfig{source: sqsSourceOf(answering(t, c.answers), "orders")})
+			if s := a.wantState(millrace.SourceUnhealthy); s.Error == "" {
+				t.Error("it does not say why")
+			}
+		})
+	}
+}
+
+func TestSQSGivesNoMoreThanWasAskedFor(t *testing.T) {
+	t.Parallel()
+	many := strings.Repeat(`{"MessageId": "m", "ReceiptHandle": "r", "Body": "x"},`, 50)
+	source := sqsSourceOf(answering(t, map[string]string{
+		"GetQueueUrl": `{"QueueUrl": "http://q/orders"}`, "ReceiveMessage": `{"Messages": [` + strings.TrimSuffix(many, ",") + `]}`,
+		"DeleteMessageBatch": `{"Failed": [{"SenderFault": true}], "Successful": []}`,
+	}), "orders")
+	source.PubSub.Raw, source.PubSub.Workers = true, 2
+	var inFlight, most atomic.Int32
+	a := startAgent(t, agentConfig{source: source, handle: func(context.Context, millrace.Submission) error {
+		n := inFlight.Add(1)
+		defer inFlight.Add(-1)
+		for had := most.Load(); n > had && !most.CompareAndSwap(had, n); had = most.Load() {
+		}
+		return nil
+	}})
+	for range 100 {
+		a.next()
+	}
+	if n := most.Load(); n > 2 {
+		t.Errorf("%d messages were in flight by two workers", n)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
@@ -134,7 +135,7 @@ func (b *sqsBatches) try(batch []sqsEntry) (again []sqsEntry) {
 	for _, f := range failed {
 		// A receipt that SQS does not take will never be taken: its message
 		// comes again.
-		failures[*f.Id] = !f.SenderFault
+		failures[aws.ToString(f.Id)] = !f.SenderFault
 	}
 	for i, e := range batch {
 		if failures[sqsEntryID(i)] {

@@ -28,6 +28,9 @@ import (
 // to wait.
 const sqsCallTimeout = 10 * time.Second
 
+// errNotSQS: who answers at a source's endpoint need not be SQS.
+var errNotSQS = errors.New("what answers at the endpoint is not SQS")
+
 // sqsQueue is a queue that was found.
 type sqsQueue struct {
 	source millrace.SQSSource
@@ -61,15 +64,17 @@ func (s *sqsSource) open(ctx context.Context) (*sqsQueue, error) {
 		q.close()
 		return nil, q.plain(err)
 	}
-	q.url = *found.QueueUrl
+	if q.url = aws.ToString(found.QueueUrl); q.url == "" {
+		q.close()
+		return nil, errNotSQS
+	}
 	return q, nil
 }
 
 // sqsLongest bounds an answer: ten messages of a megabyte, escaped.
 const sqsLongest = 32 << 20
 
-// sqsAnswers reads so much of an answer: who answers at a source's endpoint
-// need not be SQS.
+// sqsAnswers reads so much of an answer.
 type sqsAnswers struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -126,7 +131,12 @@ func (q *sqsQueue) receive(ctx context.Context, most int, wait, visibility time.
 	if err != nil {
 		return nil, q.plain(err)
 	}
-	return out.Messages, nil
+	for _, m := range out.Messages {
+		if m.MessageId == nil || m.ReceiptHandle == nil {
+			return nil, errNotSQS
+		}
+	}
+	return out.Messages[:min(most, len(out.Messages))], nil // beyond it there is no place
 }
 
 // delete acknowledges messages.
