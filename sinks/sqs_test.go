@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -197,4 +198,18 @@ func TestAQueueThatWasMadeAgainIsFound(t *testing.T) {
 	want(t, sent(t, s, deliveryOn(r.endpoint())), millrace.OutcomeMissing)
 	r.server.CreateQueue("orders", nil)
 	want(t, sent(t, s, deliveryOn(r.endpoint())), millrace.OutcomeSuccess)
+}
+
+// Whoever answers at an endpoint's address is not to have its signed request
+// sent elsewhere.
+func TestSQSIsNotFollowedElsewhere(t *testing.T) {
+	elsewhere, followed := receiver(t, nil)
+	server, _ := receiver(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere.URL, http.StatusFound)
+	})
+	d := deliveryOn(newSQSRig(t).endpoint())
+	d.Endpoint.Sink.SQS.Endpoint = server.URL
+	if a := sent(t, allSinks(t, newProxy(t)), d); a.Outcome == millrace.OutcomeSuccess || len(followed()) > 0 {
+		t.Errorf("the outcome is %s, and %d requests went elsewhere", a.Outcome, len(followed()))
+	}
 }
