@@ -73,7 +73,6 @@ func (h *Deliver) Handle(ctx context.Context, d millrace.Delivery) ([]Nothing, e
 	if reason := h.hold(ctx, d, endpoint); reason != millrace.HoldNone {
 		return nil, h.settle(ctx, d, h.fact(d, millrace.FactHeld, millrace.Held, string(reason)))
 	}
-	defer h.Places.Leave(endpoint.ID)
 	return nil, h.attempt(ctx, d, config, *endpoint)
 }
 
@@ -110,14 +109,7 @@ func (h *Deliver) hold(ctx context.Context, d millrace.Delivery, e *millrace.End
 }
 
 func (h *Deliver) attempt(ctx context.Context, d millrace.Delivery, c *Config, e millrace.Endpoint) error {
-	if d.ByReference {
-		payload, err := h.Log.Payload(ctx, d.EventID)
-		if err != nil {
-			return refusedForGood(err)
-		}
-		d.Payload = payload
-	}
-	attempt, err := h.Sink.Send(ctx, millrace.Request{Delivery: d, Endpoint: e, Signature: c.Project.Config.Signature})
+	attempt, err := h.send(ctx, d, c, e)
 	if err != nil {
 		return err
 	}
@@ -128,6 +120,20 @@ func (h *Deliver) attempt(ctx context.Context, d millrace.Delivery, c *Config, e
 		return err
 	}
 	return h.disable(ctx, d, c, decision)
+}
+
+// send sends the request and gives the place back that was taken for it: while
+// its fact is written, the next one may be on its way.
+func (h *Deliver) send(ctx context.Context, d millrace.Delivery, c *Config, e millrace.Endpoint) (millrace.Attempt, error) {
+	defer h.Places.Leave(e.ID)
+	if d.ByReference {
+		payload, err := h.Log.Payload(ctx, d.EventID)
+		if err != nil {
+			return millrace.Attempt{}, refusedForGood(err)
+		}
+		d.Payload = payload
+	}
+	return h.Sink.Send(ctx, millrace.Request{Delivery: d, Endpoint: e, Signature: c.Project.Config.Signature})
 }
 
 func (h *Deliver) disable(ctx context.Context, d millrace.Delivery, c *Config, decision millrace.Decision) error {

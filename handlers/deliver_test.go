@@ -275,3 +275,28 @@ func TestDeliverSendsTheDeliveryWithThePayload(t *testing.T) {
 		})
 	}
 }
+
+// settling asks at the moment that a fact is written.
+type settling struct {
+	*turnLog
+	ask func()
+}
+
+func (l settling) Settle(ctx context.Context, f millrace.Fact) (bool, error) {
+	l.ask()
+	return l.turnLog.Settle(ctx, f)
+}
+
+func TestAPlaceIsFreeWhileTheFactIsWritten(t *testing.T) {
+	t.Parallel()
+	d := newDelivery(t, millrace.EndpointActive, millrace.OutcomeSuccess)
+	held := -1
+	d.Deliver.Log = settling{d.log, func() { held = d.places.taken - d.places.left }}
+	if err := d.handle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if held != 0 {
+		t.Errorf("%d places are held while the fact is written", held)
+	}
+	d.wantSent(t, 1)
+}
