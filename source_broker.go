@@ -188,6 +188,9 @@ func checkBrokers(field string, brokers []string) error {
 	if len(brokers) == 0 {
 		return Missing(field)
 	}
+	if len(brokers) > maxBrokers {
+		return Invalid(field, "must be at most %d, not %d", maxBrokers, len(brokers))
+	}
 	for _, b := range brokers {
 		host, port, found := strings.Cut(b, ":")
 		if !found || host == "" || port == "" {

@@ -2,6 +2,7 @@ package millrace_test
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,4 +80,16 @@ func setSecrets(v reflect.Value) int {
 		}
 	}
 	return n
+}
+
+func TestASourceOfKafkaHasABoundedNumberOfBrokers(t *testing.T) {
+	s := millrace.Source{Name: "orders", Type: millrace.SourcePubSub, PubSub: &millrace.PubSub{
+		Kind: millrace.BrokerKafka, Kafka: &millrace.KafkaSource{Topic: "t", GroupID: "g"},
+	}}
+	for n, refused := range map[int]bool{0: true, 1: false, 20: false, 21: true} {
+		s.PubSub.Kafka.Brokers = slices.Repeat([]string{"kafka.example.com:9092"}, n)
+		if err := s.Validate(); (err != nil) != refused {
+			t.Errorf("with %d brokers: %v", n, err)
+		}
+	}
 }
