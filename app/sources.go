@@ -41,6 +41,8 @@ type intakes struct {
 type intakeOf struct {
 	version int64
 	want    chan millrace.Source // the newest configuration; closed: end
+	ending  bool                 // want is closed
+	ended   chan struct{}        // closed when nothing of it runs any more
 
 	mu     sync.Mutex
 	source millrace.Source
@@ -79,32 +81,56 @@ func (in *intakes) look(ctx context.Context) error {
 	}
 	for id, of := range in.running {
 		if _, there := versions[id]; !there {
+			of.end()
+		}
+		if of.over() {
 			in.note(id, nil)
-			close(of.want)
 		}
 	}
 	changed := false
 	for id, version := range versions {
-		of := in.running[id]
-		changed = changed || of == nil || of.version != version
+		changed = changed || in.running[id].differs(version)
 	}
 	if !changed {
 		return nil
 	}
 	all, err := in.store.BrokerSources(ctx) // those that cannot be opened are in the error alone
 	for _, s := range all {
-		if of := in.running[s.ID]; of == nil || of.version != s.Version {
+		if in.running[s.ID].differs(s.Version) {
 			in.change(s)
 		}
 	}
 	return err
 }
 
+// differs tells whether a source is to be started or changed. One that is
+// about to end is started anew when it has ended.
+func (of *intakeOf) differs(version int64) bool {
+	return of == nil || (of.version != version && !of.ending)
+}
+
+// end lets what runs end; it goes on for as long as what is in flight.
+func (of *intakeOf) end() {
+	if !of.ending {
+		of.ending = true
+		close(of.want)
+	}
+}
+
+func (of *intakeOf) over() bool {
+	select {
+	case <-of.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // change gives a source its new configuration.
 func (in *intakes) change(s millrace.Source) {
 	of := in.running[s.ID]
 	if of == nil {
-		of = &intakeOf{want: make(chan millrace.Source, 1)}
+		of = &intakeOf{want: make(chan millrace.Source, 1), ended: make(chan struct{})}
 		in.note(s.ID, of)
 		in.ending.Go(func() { in.keep(of) })
 	}
@@ -129,6 +155,7 @@ func (in *intakes) note(id millrace.ID, of *intakeOf) {
 
 // keep runs one source as it is wanted.
 func (in *intakes) keep(of *intakeOf) {
+	defer close(of.ended)
 	stop := func() {}
 	for s := range of.want {
 		stop()
@@ -151,11 +178,13 @@ func (of *intakeOf) is(s millrace.Source, b sources.Broker, err error) {
 
 // end ends all sources, once watch has ended: what is in flight is settled.
 func (in *intakes) end() {
-	for id, of := range in.running {
-		in.note(id, nil)
-		close(of.want)
+	for _, of := range in.running {
+		of.end()
 	}
 	in.ending.Wait()
+	for id := range in.running {
+		in.note(id, nil)
+	}
 }
 
 // states are how the sources stand, as this agent sees them.

@@ -64,6 +64,8 @@ func (o opened) State() millrace.SourceState {
 type openings struct {
 	happened chan string
 	fails    error
+	// drained lets those that were stopped end; nil: they do at once.
+	drained chan struct{}
 }
 
 func (o *openings) open(s millrace.Source) (sources.Broker, func(), error) {
@@ -72,7 +74,12 @@ func (o *openings) open(s millrace.Source) (sources.Broker, func(), error) {
 		return nil, nil, o.fails
 	}
 	o.happened <- "opened " + s.Name
-	return opened{Source: s}, func() { o.happened <- "stopped " + s.Name }, nil
+	return opened{Source: s}, func() {
+		if o.drained != nil {
+			<-o.drained
+		}
+		o.happened <- "stopped " + s.Name
+	}, nil
 }
 
 func (o *openings) want(t *testing.T, what ...string) {
@@ -115,6 +122,38 @@ func TestSourcesRunAsTheyAreConfigured(t *testing.T) {
 	o.want(t, "stopped new one")
 	in.end()
 	o.want(t, "stopped two")
+}
+
+func TestASourceThatEndsIsToldOfUntilItHasEndedAndThenStartedAnew(t *testing.T) {
+	s := millrace.Source{ID: millrace.NewID(time.Now()), Name: "s", Version: 1}
+	l, o := &sourceList{all: []millrace.Source{s}}, &openings{happened: make(chan string, 10), drained: make(chan struct{})}
+	in := newIntakes(l, o)
+	look := func(all ...millrace.Source) {
+		t.Helper()
+		l.all = all
+		if err := in.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look(s)
+	o.want(t, "opened s")
+	look()
+	look(s)
+	if n := len(in.states()); n != 1 || len(o.happened) > 0 {
+		t.Errorf("%d sources are told of while one ends", n)
+	}
+	close(o.drained)
+	o.want(t, "stopped s")
+	eventually(t, "it is started anew", func() bool {
+		look(s)
+		return len(o.happened) > 0
+	})
+	o.want(t, "opened s")
+	in.end()
+	o.want(t, "stopped s")
+	if n := len(in.states()); n != 0 {
+		t.Errorf("%d sources are told of when all have ended", n)
+	}
 }
 
 func TestASourceThatCannotBeOpenedIsUnhealthyAndIsTriedWhenItChanges(t *testing.T) {

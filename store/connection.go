@@ -16,10 +16,10 @@ import (
 // may take before its connection is taken for dead.
 const readMargin = 3 * time.Second
 
-// readParameters keep reads off scans of whole partitions whose statistics
-// are not there yet.
+// readParameters keep reads off scans of whole partitions, and off sorting all
+// that an index would have in order, where statistics are not there yet.
 func readParameters() map[string]string {
-	return map[string]string{"enable_seqscan": "off", "jit": "off"}
+	return map[string]string{"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off"}
 }
 
 // appendParameters keep the plans of the appends from flipping while the
