@@ -130,6 +130,7 @@ func TestASourceIsCreatedChangedDisabledAndDeletedLive(t *testing.T) {
 	k.send(orders(10)...)
 	s.Set("is_disabled", false)
 	s.Stored(20)
+	s.Becomes("healthy") // it is told of again
 	s.Delete()
 	gw.intakesAre(0)
 	k.send(orders(1)...)
