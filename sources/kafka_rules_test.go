@@ -92,7 +92,9 @@ func TestAMessageIsNamedByTheTopicsID(t *testing.T) {
 				t.Errorf("%d messages of the new topic were the old one's", offset-1)
 			}
 			a.stop()
-			wantLeft(t, k, 0)
+			if options == nil { // else what came under the old id is read again, and nobody takes it here
+				wantLeft(t, k, 0)
+			}
 		})
 	}
 }
