@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -45,6 +46,7 @@ func BenchmarkBrokers(b *testing.B) {
 		}
 	}()
 	m := intakes{b: b, gateway: g, sender: newSender(g.access, 1024, "persisted")}
+	defer m.sender.api.client.CloseIdleConnections()
 	var rates intake
 	m.http(5000) // warm up
 	rates.HTTP = m.http(30_000)
@@ -93,7 +95,9 @@ func (m intakes) kafka(n int) float64 {
 
 func (m intakes) sqs(n int) float64 {
 	endpoint := os.Getenv("MILLRACE_TEST_SQS")
-	client := sqs.New(sqs.Options{Region: "eu-west-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("key", "secret", "")})
+	transport := &http.Transport{MaxIdleConnsPerHost: 16}
+	defer transport.CloseIdleConnections()
+	client := sqs.New(sqs.Options{Region: "eu-west-1", BaseEndpoint: &endpoint, HTTPClient: &http.Client{Transport: transport}, Credentials: credentials.NewStaticCredentialsProvider("key", "secret", "")})
 	queue, err := client.CreateQueue(m.b.Context(), &sqs.CreateQueueInput{QueueName: aws.String("bench")})
 	if err != nil {
 		m.b.Fatal(err)
