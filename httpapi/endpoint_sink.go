@@ -120,18 +120,10 @@ type sinkOut struct {
 }
 
 type kafkaSinkOut struct {
-	Brokers []string          `json:"brokers"`
-	Topic   string            `json:"topic_name"`
-	Key     string            `json:"key"`
-	Auth    *kafkaSinkAuthOut `json:"auth"`
-}
-
-type kafkaSinkAuthOut struct {
-	Type     string `json:"type"`
-	Hash     string `json:"hash"`
-	Username string `json:"username"`
-	Password string `json:"password"`
-	TLS      bool   `json:"tls"`
+	Brokers []string      `json:"brokers"`
+	Topic   string        `json:"topic_name"`
+	Key     string        `json:"key"`
+	Auth    *kafkaAuthOut `json:"auth"`
 }
 
 type sqsSinkOut struct {
@@ -153,18 +145,13 @@ type pubSubSinkOut struct {
 }
 
 type amqpSinkOut struct {
-	Schema     string           `json:"schema"`
-	Host       string           `json:"host"`
-	Port       int              `json:"port"`
-	Auth       *amqpSinkAuthOut `json:"auth"`
-	VHost      string           `json:"vhost"`
-	Exchange   string           `json:"exchange"`
-	RoutingKey string           `json:"routing_key"`
-}
-
-type amqpSinkAuthOut struct {
-	User     string `json:"user"`
-	Password string `json:"password"`
+	Schema     string       `json:"schema"`
+	Host       string       `json:"host"`
+	Port       int          `json:"port"`
+	Auth       *amqpAuthOut `json:"auth"`
+	VHost      string       `json:"vhost"`
+	Exchange   string       `json:"exchange"`
+	RoutingKey string       `json:"routing_key"`
 }
 
 func newSink(s millrace.Sink, show shown) (out sinkOut) {
@@ -172,7 +159,7 @@ func newSink(s millrace.Sink, show shown) (out sinkOut) {
 	if k := s.Kafka; k != nil {
 		out.Kafka = &kafkaSinkOut{Brokers: k.Brokers, Topic: k.Topic, Key: k.Key}
 		if k.Auth != (millrace.KafkaAuth{}) {
-			out.Kafka.Auth = &kafkaSinkAuthOut{Type: k.Auth.Type, Hash: k.Auth.Hash, Username: k.Auth.Username, Password: secret, TLS: k.Auth.TLS}
+			out.Kafka.Auth = &kafkaAuthOut{Type: k.Auth.Type, Hash: k.Auth.Hash, Username: k.Auth.Username, Password: secret, TLS: k.Auth.TLS}
 		}
 	}
 	if q := s.SQS; q != nil {
@@ -187,7 +174,7 @@ func newSink(s millrace.Sink, show shown) (out sinkOut) {
 	if a := s.AMQP; a != nil {
 		out.AMQP = &amqpSinkOut{Schema: a.Schema, Host: a.Host, Port: a.Port, VHost: a.VHost, Exchange: a.Exchange, RoutingKey: a.RoutingKey}
 		if a.Auth.User != "" {
-			out.AMQP.Auth = &amqpSinkAuthOut{User: a.Auth.User, Password: secret}
+			out.AMQP.Auth = &amqpAuthOut{User: a.Auth.User, Password: secret}
 		}
 	}
 	return out

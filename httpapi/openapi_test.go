@@ -115,7 +115,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		}{}, "Pagination": paginationOut{}, "FieldError": millrace.FieldError{},
 		"BatchEntry": entryOut{}, "Event": eventOut{}, "Replay": replayOut{},
 		"Delivery": deliveryOut{}, "DeliveryMetadata": deliveryMetadataOut{}, "Resent": resentOut{}, "Attempt": attemptOut{}, "Facts": followOut{}, "Fact": factOut{},
-		"EndpointIn": endpointIn{}, "Endpoint": endpointOut{}, "KafkaSink": kafkaSinkOut{}, "KafkaSinkAuth": kafkaSinkAuthOut{}, "SQSSink": sqsSinkOut{}, "PubSubSink": pubSubSinkOut{}, "AMQPSink": amqpSinkOut{}, "AMQPSinkAuth": amqpSinkAuthOut{},
+		"EndpointIn": endpointIn{}, "Endpoint": endpointOut{}, "KafkaSink": kafkaSinkOut{}, "KafkaSinkAuth": kafkaAuthOut{}, "SQSSink": sqsSinkOut{}, "PubSubSink": pubSubSinkOut{}, "AMQPSink": amqpSinkOut{}, "AMQPSinkAuth": amqpAuthOut{},
 		"EndpointBrief": endpointBrief{}, "Secret": secretOut{}, "Authentication": authenticationOut{}, "OAuth2": oauth2Out{},
 		"ClientCert": clientCertOut{}, "Strategy": strategyOut{}, "SubscriptionIn": subscriptionIn{}, "Subscription": subscriptionOut{}, "FilterConfig": filterConfigOut{}, "Filter": filterOut{},
 		"FilterTrial": tryFilterIn{}, "DeadLetter": deadLetterOut{}, "KeyIn": keyIn{}, "Key": keyOut{}, "ProjectIn": projectIn{}, "CreatedProject": createdProjectOut{}, "Project": projectOut{},
