@@ -151,27 +151,7 @@ type sqsReading struct {
 
 func readSQS(t testing.TB, s *sqsSource, do func(*message.Message)) sqsReading {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	messages, err := s.Subscribe(ctx, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for m := range messages {
-			go do(m)
-		}
-	}()
-	r := sqsReading{broker: s, stop: func() {
-		stop()
-		<-ended
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}}
-	t.Cleanup(r.stop)
-	return r
+	return sqsReading{broker: s, stop: readBroker(t, s, do)}
 }
 
 func sqsBroker(source millrace.Source) *sqsSource {
