@@ -112,14 +112,22 @@ func (a *AMQPSink) check() error {
 		checkText("amqp.host", a.Host, 1, 255), checkText("amqp.vhost", a.VHost, 0, 255), checkText("amqp.exchange", a.Exchange, 0, 127),
 		checkText("amqp.routing_key", a.RoutingKey, 0, 127), checkText("amqp.auth.user", a.Auth.User, 0, 255),
 	}
-	if a.Schema != "amqp" && a.Schema != "amqps" {
-		faults = append(faults, Invalid("amqp.schema", "must be amqp or amqps, not %q", a.Schema))
-	}
-	if a.Port < 1 || a.Port > 65535 {
-		faults = append(faults, Invalid("amqp.port", "must be between 1 and 65535, not %d", a.Port))
-	}
+	faults = append(faults, checkAMQP("amqp", a.Schema, a.Port))
 	if a.Auth.User != "" {
 		faults = append(faults, checkValue("amqp.auth.password", a.Auth.Password))
+	}
+	return JoinFaults(faults...)
+}
+
+// checkAMQP judges where an AMQP broker is said to be, in the object of this
+// name.
+func checkAMQP(object, schema string, port int) error {
+	var faults []error
+	if schema != "amqp" && schema != "amqps" {
+		faults = append(faults, Invalid(object+".schema", "must be amqp or amqps, not %q", schema))
+	}
+	if port < 1 || port > 65535 {
+		faults = append(faults, Invalid(object+".port", "must be between 1 and 65535, not %d", port))
 	}
 	return JoinFaults(faults...)
 }

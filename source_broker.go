@@ -248,12 +248,9 @@ func (a *AMQPSource) check() error {
 	if a == nil {
 		return Missing("pub_sub.amqp")
 	}
-	faults := []error{checkText("pub_sub.amqp.host", a.Host, 1, 255), checkText("pub_sub.amqp.queue", a.Queue, 1, 255)}
-	if a.Schema != "amqp" && a.Schema != "amqps" {
-		faults = append(faults, Invalid("pub_sub.amqp.schema", "must be amqp or amqps, not %q", a.Schema))
-	}
-	if a.Port < 1 || a.Port > 65535 {
-		faults = append(faults, Invalid("pub_sub.amqp.port", "must be between 1 and 65535, not %d", a.Port))
+	faults := []error{
+		checkText("pub_sub.amqp.host", a.Host, 1, 255), checkText("pub_sub.amqp.queue", a.Queue, 1, 255),
+		checkAMQP("pub_sub.amqp", a.Schema, a.Port),
 	}
 	if a.Bind != nil && a.Bind.Exchange == "" {
 		faults = append(faults, Missing("pub_sub.amqp.bindExchange.exchange"))
