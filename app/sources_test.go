@@ -95,16 +95,19 @@ func newIntakes(l *sourceList, o *openings) *intakes {
 	return &intakes{store: l, agent: "a", logger: slog.New(slog.DiscardHandler), open: o.open, running: map[millrace.ID]*intakeOf{}}
 }
 
+// find looks at a store that has these sources now.
+func (in *intakes) find(t *testing.T, l *sourceList, all []millrace.Source) {
+	t.Helper()
+	l.all = all
+	if err := in.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestSourcesRunAsTheyAreConfigured(t *testing.T) {
 	l, o := &sourceList{}, &openings{happened: make(chan string, 10)}
 	in := newIntakes(l, o)
-	look := func(all ...millrace.Source) {
-		t.Helper()
-		l.all = all
-		if err := in.look(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	look := func(all ...millrace.Source) { in.find(t, l, all) }
 	one := millrace.Source{ID: millrace.NewID(time.Now()), Name: "one", Version: 1}
 	two := millrace.Source{ID: millrace.NewID(time.Now()), Name: "two", Version: 1}
 	look(one)
@@ -128,13 +131,7 @@ func TestASourceThatEndsIsToldOfUntilItHasEndedAndThenStartedAnew(t *testing.T) 
 	s := millrace.Source{ID: millrace.NewID(time.Now()), Name: "s", Version: 1}
 	l, o := &sourceList{all: []millrace.Source{s}}, &openings{happened: make(chan string, 10), drained: make(chan struct{})}
 	in := newIntakes(l, o)
-	look := func(all ...millrace.Source) {
-		t.Helper()
-		l.all = all
-		if err := in.look(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	look := func(all ...millrace.Source) { in.find(t, l, all) }
 	look(s)
 	o.want(t, "opened s")
 	look()
