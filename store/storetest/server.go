@@ -14,6 +14,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -218,12 +219,31 @@ func binaries() (string, error) {
 	return "", errors.New("the tests need PostgreSQL's initdb and postgres, and they are not on PATH, not where pg_config says, and not in /usr/lib/postgresql: run `make deps`")
 }
 
-// FreePort is a port of the loopback that nobody listens on now, and that no
-// outgoing connection is given: a server may leave it and come back.
+// ports are given one after the other from a random one on, so that none is
+// given twice before whoever it was for listens there.
+var ports struct {
+	sync.Mutex
+	given int
+}
+
+const (
+	firstPort = 10_000
+	portCount = 20_000 // below what kernels give away
+)
+
+// FreePort is a port of the loopback that nobody listens on now, that this
+// process was not given before, and that no outgoing connection is given: a
+// server may leave it and come back.
 func FreePort() (string, error) {
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.given == 0 {
+		ports.given = rand.IntN(portCount)
+	}
 	var err error
 	for range 100 {
-		port := strconv.Itoa(10_000 + rand.IntN(20_000)) // below what kernels give away
+		ports.given++
+		port := strconv.Itoa(firstPort + ports.given%portCount)
 		var l net.Listener
 		if l, err = net.Listen("tcp", "127.0.0.1:"+port); err == nil {
 			return port, l.Close()
