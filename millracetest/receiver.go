@@ -80,8 +80,11 @@ func Types(names ...string) Option {
 }
 
 // Body narrows the subscription by a filter over the body.
-func Body(filter map[string]any) Option {
-	return func(o *options) { filterConfig(o)["filter"] = map[string]any{"body": filter} }
+func Body(filter map[string]any) Option { return Filter(map[string]any{"body": filter}) }
+
+// Filter narrows the subscription by a filter over several parts.
+func Filter(parts map[string]any) Option {
+	return func(o *options) { filterConfig(o)["filter"] = parts }
 }
 
 // Unsubscribed makes no subscription for the endpoint.

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/rabbitmq/amqp091-go"
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
@@ -63,15 +61,7 @@ func TestRealRabbitMQConfirmsWhatItKeepsAndRefusesTheRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := amqp091.Dial(address.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := rabbitChannel(t, address.String())
 	if err := ch.ExchangeDeclare("out", "topic", false, true, false, false, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -88,13 +78,10 @@ func TestRealRabbitMQConfirmsWhatItKeepsAndRefusesTheRest(t *testing.T) {
 	}
 	gw := New(t)
 	password, _ := address.User.Password()
+	host, port := hostPort(t, address.Host)
 	to := func(with ...any) *outlet {
-		port, err := strconv.Atoi(address.Port())
-		if err != nil {
-			t.Fatal(err)
-		}
 		return gw.outlet("amqp", members(map[string]any{
-			"schema": "amqp", "host": address.Hostname(), "port": port, "exchange": "out",
+			"schema": "amqp", "host": host, "port": port, "exchange": "out",
 			"auth": map[string]any{"user": address.User.Username(), "password": password},
 		}, with))
 	}

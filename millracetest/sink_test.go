@@ -3,10 +3,8 @@ package millracetest
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -150,14 +148,7 @@ func TestABrokerThatIsDownGetsItsEventsWhenItIsBack(t *testing.T) {
 	t.Parallel()
 	gw := New(t)
 	taken := address(t)
-	_, port, err := net.SplitHostPort(taken)
-	if err != nil {
-		t.Fatal(err)
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, number := hostPort(t, taken)
 	o := gw.outlet("kafka", map[string]any{"brokers": []string{taken}, "topic_name": "paid"}, "strategy", map[string]any{"type": "linear", "duration": 1, "retry_count": 60})
 	sent := gw.Send(Event("order.paid"))
 	o.wantOutcome("connect_error")
@@ -183,14 +174,7 @@ func TestEveryKindOfBrokerGetsAnEventThatVerifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	rabbit, consumed := newRabbit(t)
-	host, port, err := net.SplitHostPort(rabbit.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
+	host, number := hostPort(t, rabbit.Addr())
 	sqs := gw.outlet("sqs", map[string]any{
 		"endpoint": queues.URL(), "default_region": "eu-west-1", "queue_name": "paid", "access_key_id": "key", "secret_key": "secret",
 	})
@@ -219,15 +203,7 @@ func TestEveryKindOfBrokerGetsAnEventThatVerifies(t *testing.T) {
 func newRabbit(t *testing.T) (*brokertest.AMQP, <-chan amqp091.Delivery) {
 	t.Helper()
 	server := brokertest.NewAMQP(t)
-	conn, err := amqp091.Dial(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := rabbitChannel(t, server.URL())
 	if _, err := ch.QueueDeclare("paid", true, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,10 @@ package millracetest
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
@@ -59,10 +59,10 @@ func newGoogle(t *testing.T) broker {
 	}
 }
 
-func newOrders(t *testing.T) broker {
+// rabbitChannel is a channel of a connection to an AMQP broker.
+func rabbitChannel(t *testing.T, url string) *amqp091.Channel {
 	t.Helper()
-	a := brokertest.NewAMQP(t)
-	conn, err := amqp091.Dial(a.URL())
+	conn, err := amqp091.Dial(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,18 +71,34 @@ func newOrders(t *testing.T) broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ch.QueueDeclare("orders", true, false, false, false, nil); err != nil {
-		t.Fatal(err)
+	return ch
+}
+
+// hostPort takes an address apart.
+func hostPort(t *testing.T, address string) (host string, port int) {
+	t.Helper()
+	host, text, err := net.SplitHostPort(address)
+	if err == nil {
+		port, err = strconv.Atoi(text)
 	}
-	host, port, _ := strings.Cut(a.Addr(), ":")
-	number, err := strconv.Atoi(port)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return host, port
+}
+
+func newOrders(t *testing.T) broker {
+	t.Helper()
+	a := brokertest.NewAMQP(t)
+	ch := rabbitChannel(t, a.URL())
+	if _, err := ch.QueueDeclare("orders", true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	host, port := hostPort(t, a.Addr())
 	sent := 0
 	return broker{
 		map[string]any{"type": "amqp", "amqp": map[string]any{
-			"schema": "amqp", "host": host, "port": number, "auth": map[string]any{"user": "guest", "password": "guest"}, "queue": "orders",
+			"schema": "amqp", "host": host, "port": port, "auth": map[string]any{"user": "guest", "password": "guest"}, "queue": "orders",
 		}},
 		func(body string) {
 			sent++
@@ -92,11 +108,6 @@ func newOrders(t *testing.T) broker {
 			}
 		},
 	}
-}
-
-// Filter narrows the subscription by a filter over several parts.
-func Filter(parts map[string]any) Option {
-	return func(o *options) { filterConfig(o)["filter"] = parts }
 }
 
 // gets wants requests with these numbers in their bodies, in any order, and
