@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,6 +17,7 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace/localstores"
+	"github.com/millrace-dev/millrace/store/storetest"
 )
 
 // The sections of the README whose shell blocks are run here, as they stand
@@ -257,12 +256,11 @@ func replaced(t *testing.T, text, old, with string) string {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := storetest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+	return port
 }
 
 // startStores runs a PostgreSQL and a Redis for the test.

@@ -3,7 +3,6 @@ package sources
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"strconv"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/store/storetest"
 )
 
 func TestKafkaKeepsWhatSourcesPromise(t *testing.T) {
@@ -142,13 +142,16 @@ func (k *fakeKafka) Mend(t testing.TB) {
 	k.cluster = cluster
 }
 
-// freePort is a port that nobody listens at.
+// freePort is a port that a broker may leave and come back to.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	text, err := storetest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }

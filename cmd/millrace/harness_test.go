@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/millrace-dev/millrace/store/storetest"
 )
 
 // patience is how long anything may take on a slow machine.
@@ -183,12 +184,7 @@ func wantIn(t *testing.T, text string, parts ...string) {
 // freePort is a port of the loopback that nobody listens on now.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	port, err := storetest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
