@@ -32,6 +32,8 @@ type intakes struct {
 	// is in flight.
 	open func(millrace.Source) (sources.Broker, func(), error)
 
+	told bool // the store may have a report of this agent's
+
 	mu      sync.Mutex // held to write running, and by others to read it
 	running map[millrace.ID]*intakeOf
 	ending  sync.WaitGroup
@@ -65,12 +67,24 @@ func (in *intakes) watch(ctx context.Context) {
 		}
 		if time.Since(reported) >= reportSources {
 			reported = time.Now()
-			if err := in.store.ReportSources(ctx, in.agent, in.states()); err != nil && ctx.Err() == nil {
+			if err := in.report(ctx); err != nil && ctx.Err() == nil {
 				in.logger.Warn("the sources' state could not be told", "error", err)
 			}
 		}
 		wait(ctx, lookAtSources)
 	}
+}
+
+// report tells how the sources stand. Where there are none, and none was told
+// of before, there is nothing to tell.
+func (in *intakes) report(ctx context.Context) error {
+	states := in.states()
+	if len(states) == 0 && !in.told {
+		return nil
+	}
+	err := in.store.ReportSources(ctx, in.agent, states)
+	in.told = err != nil || len(states) > 0
+	return err
 }
 
 // look starts, changes and ends what was created, changed and deleted.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -21,9 +22,10 @@ type sourceList struct {
 	err error
 	// unread is what BrokerSources says of others beside them.
 	unread error
-	// asked counts how often the sources were read, and told what was reported.
+	// asked counts how often the sources were read, and told how often it was
+	// reported how many stand how.
 	asked int
-	told  []millrace.SourceState
+	told  []int
 }
 
 func (l *sourceList) SourceVersions(context.Context) (map[millrace.ID]int64, error) {
@@ -46,8 +48,8 @@ func (l *sourceList) BrokerSources(context.Context) ([]millrace.Source, error) {
 func (l *sourceList) ReportSources(_ context.Context, _ string, states []millrace.SourceState) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.told = states
-	return nil
+	l.told = append(l.told, len(states))
+	return l.err
 }
 
 // opened is a source that runs.
@@ -166,6 +168,31 @@ func TestASourceThatCannotBeOpenedIsUnhealthyAndIsTriedWhenItChanges(t *testing.
 		state := in.states()[0]
 		return state.SourceID == s.ID && state.Health == millrace.SourceUnhealthy && state.Error == "no such kind"
 	})
+}
+
+func TestNothingIsToldWhereThereIsNoSource(t *testing.T) {
+	s := millrace.Source{ID: millrace.NewID(time.Now()), Name: "s", Version: 1}
+	l, o := &sourceList{}, &openings{happened: make(chan string, 10)}
+	in := newIntakes(l, o)
+	report := func(err error) {
+		t.Helper()
+		if l.err = err; !errors.Is(in.report(t.Context()), err) {
+			t.Error("what the store said is not told")
+		}
+		l.err = nil
+	}
+	report(nil)
+	in.find(t, l, []millrace.Source{s})
+	o.want(t, "opened s")
+	report(nil)
+	in.end()
+	o.want(t, "stopped s")
+	report(errors.New("away")) // that there is none any more is told until it is heard
+	report(nil)
+	report(nil)
+	if !slices.Equal(l.told, []int{1, 0, 0}) {
+		t.Errorf("so many sources were told of: %v", l.told)
+	}
 }
 
 func TestASourceThatCannotBeLoadedKeepsNoOtherFromRunning(t *testing.T) {
