@@ -29,7 +29,8 @@ type BrokerConfig struct {
 	Source millrace.Source
 	// ShutdownTimeout is how long what is in flight may take when it ends.
 	ShutdownTimeout time.Duration
-	Logger          *slog.Logger
+	// Logger names the source in each line.
+	Logger *slog.Logger
 }
 
 // NewBroker makes the subscriber of a source that reads a broker.

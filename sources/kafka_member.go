@@ -124,7 +124,7 @@ func (m *kafkaMember) failed(number int32, err error) {
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed):
 	case errors.As(err, &lost):
-		m.of.config.Logger.Warn("the broker lost messages", "source", m.of.source.ID, "error", err)
+		m.of.config.Logger.Warn("the broker lost messages", "error", err)
 	case errors.As(err, &group):
 		m.joined.Store(false)
 		m.unhealthy(err)
@@ -144,7 +144,7 @@ func (m *kafkaMember) failed(number int32, err error) {
 func (m *kafkaMember) unhealthy(err error) {
 	plain := m.of.plainly(err)
 	if m.of.State().Health == millrace.SourceHealthy {
-		m.of.config.Logger.Warn("the source cannot be read", "source", m.of.source.ID, "error", plain)
+		m.of.config.Logger.Warn("the source cannot be read", "error", plain)
 	}
 	m.of.unhealthy(errors.New(plain))
 }
@@ -208,7 +208,7 @@ func (m *kafkaMember) commit(of []*partition) {
 			}
 		})
 	if fault != nil && !m.uncommitting {
-		m.of.config.Logger.Warn("offsets are not committed", "source", m.of.source.ID, "error", m.of.plainly(fault))
+		m.of.config.Logger.Warn("offsets are not committed", "error", m.of.plainly(fault))
 	}
 	m.uncommitting = fault != nil
 }

@@ -91,7 +91,7 @@ func (l *link) run(ctx context.Context, e *emitter) {
 func (l *link) lost(err error) {
 	l.unhealthy(err)
 	l.lag(-1)
-	l.config.Logger.Warn("the source lost its broker", "source", l.config.Source.ID, "error", fault(err))
+	l.config.Logger.Warn("the source lost its broker", "error", fault(err))
 }
 
 // promptly bounds what a broker is asked at the end: it may have died.
