@@ -3,8 +3,8 @@
 package bench
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"time"
 
@@ -33,13 +33,8 @@ func newSender(a app.DevAccess, size int, ack string) *sender {
 }
 
 func (s *sender) call(ctx context.Context, path string, body []byte, data any) error {
-	return s.api.call(ctx, ofProject(s.project, path), rawJSON(bytes.Clone(body)), data)
+	return s.api.call(ctx, ofProject(s.project, path), json.RawMessage(body), data)
 }
-
-// rawJSON is sent as it stands.
-type rawJSON []byte
-
-func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
 
 // closedLoop sends so many events, with so many clients at once.
 func (s *sender) closedLoop(ctx context.Context, events, clients int) error {

@@ -49,13 +49,11 @@ func TestALineOfTheLogHasAnEndToo(t *testing.T) {
 func TestWhatSQSSaysIsCutShort(t *testing.T) {
 	t.Parallel()
 	said := fmt.Sprintf(`{"__type": "Odd", "message": "no\u0000%s"}`, strings.Repeat("x", 1<<20))
-	odd := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	odd := standIn(t, func(w http.ResponseWriter, _ string) {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = w.Write([]byte(said)) // the source may hang up
-	}))
-	t.Cleanup(odd.Close)
-	a := startAgent(t, agentConfig{source: sqsSourceOf(odd.URL, "orders")})
+	})
+	a := startAgent(t, agentConfig{source: sqsSourceOf(odd, "orders")})
 	s := a.wantState(millrace.SourceUnhealthy)
 	if !strings.HasPrefix(s.Error, "SQS refuses: no x") || len(s.Error) > longestFault {
 		t.Errorf("its error has %d bytes, and begins with %.100q", len(s.Error), s.Error)
@@ -65,8 +63,7 @@ func TestWhatSQSSaysIsCutShort(t *testing.T) {
 func TestAnAnswerWithoutEndIsNotReadForEver(t *testing.T) {
 	t.Parallel()
 	var written atomic.Int64
-	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	endless := standIn(t, func(w http.ResponseWriter, _ string) {
 		for next := `{"QueueUrl": "`; written.Load() < 8*sqsLongest; next = strings.Repeat("x", 1<<20) {
 			n, err := io.WriteString(w, next)
 			written.Add(int64(n))
@@ -74,9 +71,8 @@ func TestAnAnswerWithoutEndIsNotReadForEver(t *testing.T) {
 				return
 			}
 		}
-	}))
-	t.Cleanup(endless.Close)
-	a := startAgent(t, agentConfig{source: sqsSourceOf(endless.URL, "orders")})
+	})
+	a := startAgent(t, agentConfig{source: sqsSourceOf(endless, "orders")})
 	a.wantState(millrace.SourceUnhealthy)
 	if n := written.Load(); n > 2*sqsLongest {
 		t.Errorf("%d MiB of the answer were read", n>>20)
@@ -100,10 +96,22 @@ func TestSQSIsNotFollowedElsewhere(t *testing.T) {
 // answering is a server that answers the calls of SQS as told, by their names.
 func answering(t *testing.T, answers map[string]string) string {
 	t.Helper()
+	return standIn(t, func(w http.ResponseWriter, call string) {
+		_, _ = io.WriteString(w, answers[call]) // the source may hang up
+	})
+}
+
+// standIn is a server in the place of SQS. It reads a call before it answers:
+// net/http hangs up on who answers sooner, and the SDK then has half an answer.
+func standIn(t *testing.T, answer func(w http.ResponseWriter, call string)) string {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			return
+		}
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 		_, call, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-		_, _ = io.WriteString(w, answers[call]) // the source may hang up
+		answer(w, call)
 	}))
 	t.Cleanup(server.Close)
 	return server.URL
