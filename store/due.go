@@ -117,7 +117,8 @@ func (s *Store) backAppends() appendKind[millrace.ID, back, backed] {
 }
 
 // Of the fold only a release is a step; what was due or lost is still waiting,
-// and keeps the time it was due at.
+// and keeps the time it was due at. What was lost when it was listed may have
+// come since, late, and been claimed.
 const handBack = `
 	WITH turned AS (
 		UPDATE deliveries d SET
@@ -127,6 +128,7 @@ const handBack = `
 			held_for = NULL
 		FROM unnest($1::uuid[], $2::int[], $3::text[], $4::uuid[]) AS x(id, turn, was, fact)
 		WHERE d.id = x.id AND d.id BETWEEN $5 AND $6 AND d.turn = x.turn AND d.status = x.was
+			AND (x.was <> 'queued' OR d.claimed_by IS NULL OR d.updated_at < now() - make_interval(secs => $8))
 		RETURNING d.id, d.project_id, d.event_id, d.endpoint_id, d.subscription_id, d.replay_id, d.event_type,
 			d.turn, d.attempts, d.facts, d.next_attempt_at, x.was, x.fact
 	), released AS (
@@ -165,7 +167,7 @@ func (s *Store) writeBacks(ctx context.Context, calls []*backCall) error {
 		column(rows, oidInt4, func(b []byte, r back) []byte { return putInt4(b, r.Turn) }),
 		column(rows, oidText, func(b []byte, r back) []byte { return putText(b, string(r.was())) }),
 		column(rows, oidUUID, func(b []byte, r back) []byte { return putID(b, r.fact) }),
-		rows[0].DeliveryID, rows[len(rows)-1].DeliveryID, s.config.InlinePayloadMax)
+		rows[0].DeliveryID, rows[len(rows)-1].DeliveryID, s.config.InlinePayloadMax, longestTurn.Seconds())
 	if err != nil {
 		return err
 	}

@@ -187,6 +187,27 @@ func TestWhatIsClaimedIsNotLostForAsLongAsATurnMayLast(t *testing.T) {
 	}
 }
 
+func TestWhatWasClaimedSinceItWasListedIsNotHandedBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.delivery()
+	w.exec(`UPDATE deliveries SET queued_at = now() - interval '1 minute'`)
+	lost := must[[]millrace.Due](t)(w.LostDeliveries(t.Context(), must[time.Time](t)(w.Now(t.Context())), 10))
+	if len(lost) != 1 {
+		t.Fatalf("%d are lost, want 1", len(lost))
+	}
+	if !must[bool](t)(w.Claim(t.Context(), d.ID, 1, "0-1")) {
+		t.Fatal("it was not claimed")
+	}
+	if _, ok := w.handBack(lost[0]); ok {
+		t.Error("it was handed back while it may be on its way")
+	}
+	w.exec(`UPDATE deliveries SET updated_at = now() - interval '2 min'`)
+	if _, ok := w.handBack(lost[0]); !ok {
+		t.Error("it was not handed back, though no turn lasts as long")
+	}
+}
+
 func TestLostIsWhatWasQueuedBeforeTheMoment(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
