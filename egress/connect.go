@@ -60,6 +60,20 @@ type connector struct {
 	dialTimeout    time.Duration
 }
 
+func newConnector(cfg Config) (*connector, error) {
+	policy, err := NewPolicy(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &connector{
+		policy:         policy,
+		resolver:       netResolver{&net.Resolver{PreferGo: true}},
+		dial:           dialNet,
+		resolveTimeout: cfg.ResolveTimeout,
+		dialTimeout:    cfg.DialTimeout,
+	}, nil
+}
+
 // connect judges the destination, resolves it once, judges every address, and dials a judged one: what is connected to is an address, so
 // a name that changes its mind in between changes nothing.
 func (c *connector) connect(ctx context.Context, t target) (net.Conn, netip.Addr, *failure) {

@@ -54,7 +54,7 @@ func New(cfg Config, opts ...Option) (*Proxy, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	policy, err := NewPolicy(cfg)
+	connector, err := newConnector(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -63,20 +63,14 @@ func New(cfg Config, opts ...Option) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
-		config: cfg,
-		connector: &connector{
-			policy:         policy,
-			resolver:       netResolver{&net.Resolver{PreferGo: true}},
-			dial:           dialNet,
-			resolveTimeout: cfg.ResolveTimeout,
-			dialTimeout:    cfg.DialTimeout,
-		},
-		auth:     authenticator{token: cfg.Token, certs: cfg.ClientCA != ""},
-		tls:      tlsConfig,
-		log:      slog.Default(),
-		roster:   newRoster(cfg.MaxTunnels),
-		counters: newCounters(),
-		buffers:  newBuffers(),
+		config:    cfg,
+		connector: connector,
+		auth:      authenticator{token: cfg.Token, certs: cfg.ClientCA != ""},
+		tls:       tlsConfig,
+		log:       slog.Default(),
+		roster:    newRoster(cfg.MaxTunnels),
+		counters:  newCounters(),
+		buffers:   newBuffers(),
 	}
 	for _, opt := range opts {
 		opt(p)

@@ -136,15 +136,15 @@ func (t target) urlHost() string {
 func explain(reason Reason, t target) *Refusal {
 	switch reason {
 	case NameNotPublic:
-		return refuse(reason, "The host %s is not a public name; deliveries go to public hosts only, so give a name that the internet's DNS knows.", quote(t.host()))
+		return refuse(reason, "The host %s is not a public name; this server connects to public hosts only, so give a name that the internet's DNS knows.", quote(t.host()))
 	case PortNotAllowed:
 		if t.broker {
 			return refuse(reason, "The port %d is not allowed for a broker; use its usual port, or one from 1024 up that no other service has.", t.port)
 		}
 		return refuse(reason, "The port %d is not allowed; use 443, 80, or one from 1024 up that no well-known service has.", t.port)
 	case AddressNotPublic:
-		return refuse(reason, "The address %s is not a public one; deliveries go to public hosts only, so give a public name or address.", quote(t.host()))
+		return refuse(reason, "The address %s is not a public one; this server connects to public hosts only, so give a public name or address.", quote(t.host()))
 	default:
-		return refuse(reason, "The host %s is closed to deliveries on this server; use another one, or ask its operator.", quote(t.host()))
+		return refuse(reason, "The host %s is closed on this server; use another one, or ask its operator.", quote(t.host()))
 	}
 }
