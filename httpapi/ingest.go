@@ -54,7 +54,7 @@ func (s *Server) receiveWebhook(c *call) error {
 		c.answerWith(source.CustomResponse)
 		return nil
 	}
-	return c.respond(http.StatusOK, "Event received", newReceipt(receipt))
+	return c.respond(http.StatusCreated, "Event received", newReceipt(receipt))
 }
 
 // verifiedBody reads the body, which counts as a stranger's until it is

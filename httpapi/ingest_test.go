@@ -57,7 +57,7 @@ func TestAWebhookIsTakenInByteForByte(t *testing.T) {
 			a := newAPI(t)
 			s := withSource(a)
 			ans := a.call("POST", "/ingest/mask", c.body, signed, "Content-Type: "+c.contentType)
-			data := ans.want(200)
+			data := ans.want(201)
 			equal(t, "the message", ans.body.Message, "Event received")
 			equal(t, "event_type", data["event_type"], any("push"))
 			equal(t, "ack", data["ack"], any("persisted"))
@@ -99,7 +99,7 @@ func TestAWebhookIsRefused(t *testing.T) {
 func TestAWebhookAtTheBoundIsTaken(t *testing.T) {
 	a := newAPI(t)
 	withSource(a)
-	a.call("POST", "/ingest/mask", strings.Repeat("x", 1<<20), signed).want(200)
+	a.call("POST", "/ingest/mask", strings.Repeat("x", 1<<20), signed).want(201)
 }
 
 // TestWhatIsNotStoredIsNoSuccessAndNoFaultOfTheSender: it is to send again.
@@ -142,7 +142,7 @@ func TestADuplicateWebhookIsASuccess(t *testing.T) {
 		r.Duplicate = true
 		return r, nil
 	}
-	equal(t, "duplicate", a.call("POST", "/ingest/mask", "{}", signed).want(200)["duplicate"], any(true))
+	equal(t, "duplicate", a.call("POST", "/ingest/mask", "{}", signed).want(201)["duplicate"], any(true))
 }
 
 func TestACustomResponse(t *testing.T) {

@@ -28,11 +28,11 @@ func TestWebhooksThatAreNotVerifiedHaveNoMoreMemoryThanTheirSourceIsGiven(t *tes
 		t.Fatal("what a source is given is not given")
 	}
 	equal(t, "the answer, while too much is under way", send("mask", "yes"), http.StatusServiceUnavailable)
-	equal(t, "the answer for another source", send("other", "yes"), http.StatusOK)
+	equal(t, "the answer for another source", send("other", "yes"), http.StatusCreated)
 	s.strangers.letGo(flooded.ID, strangerBytes-10)
 	for mask, signature := range map[string]string{"mask": "no", other.MaskID: "yes"} {
 		send(mask, signature)
 	}
 	equal(t, "the sources of which something is still counted", len(s.strangers.held), 0)
-	equal(t, "the answer afterwards", send("mask", "yes"), http.StatusOK)
+	equal(t, "the answer afterwards", send("mask", "yes"), http.StatusCreated)
 }

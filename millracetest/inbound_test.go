@@ -78,7 +78,7 @@ type webhookAnswer struct {
 func (in *inbound) delivers(body string, header ...string) webhookAnswer {
 	in.gateway.t.Helper()
 	answer, err := in.sends(body, header...)
-	if err != nil || answer.status != http.StatusOK {
+	if err != nil || answer.status != http.StatusCreated {
 		in.gateway.t.Fatalf("the webhook was answered with %d %s, %v", answer.status, answer.text, err)
 	}
 	return answer
@@ -161,7 +161,7 @@ func TestWhatGitHubSendsOnceMoreIsTheSameEvent(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			answer, err := in.sends(`{"n":1}`, "X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958", "X-Try", "2")
-			if err != nil || answer.status != http.StatusOK || answer.UID != first.UID || !answer.Duplicate {
+			if err != nil || answer.status != http.StatusCreated || answer.UID != first.UID || !answer.Duplicate {
 				t.Errorf("sent once more, it was answered with %d %s, %v; the event is %s", answer.status, answer.text, err, first.UID)
 			}
 		})
@@ -210,7 +210,7 @@ func TestASenderComesAgainUntilItsWebhookIsStored(t *testing.T) {
 	gw.Postgres.Start()
 	var taken webhookAnswer
 	eventually(t, "the webhook is taken", func() (err error) {
-		if taken, err = in.sends(`{"n":1}`, "X-GitHub-Delivery", "while it was down"); err == nil && taken.status != http.StatusOK {
+		if taken, err = in.sends(`{"n":1}`, "X-GitHub-Delivery", "while it was down"); err == nil && taken.status != http.StatusCreated {
 			err = fmt.Errorf("answered with %d %s", taken.status, taken.text)
 		}
 		return err
@@ -234,9 +234,9 @@ func TestASenderIsAnsweredInItsOwnWords(t *testing.T) {
 	gw := New(t)
 	in := gw.GitHub("custom_response", map[string]any{"body": "<Response/>", "content_type": "text/xml"})
 	r := gw.Receiver(From(in))
-	answer := in.delivers(`{"n":1}`)
-	if answer.text != "<Response/>" || answer.header.Get("Content-Type") != "text/xml" {
-		t.Errorf("it was answered %q of type %s", answer.text, answer.header.Get("Content-Type"))
+	answer, err := in.sends(`{"n":1}`)
+	if err != nil || answer.status != http.StatusOK || answer.text != "<Response/>" || answer.header.Get("Content-Type") != "text/xml" {
+		t.Errorf("it was answered %d %q of type %s, %v", answer.status, answer.text, answer.header.Get("Content-Type"), err)
 	}
 	r.Want(Attempts(1), Carries(`{"n":1}`))
 }
@@ -246,7 +246,7 @@ func TestASourceThatIsDisabledOrDeletedTakesNothingMore(t *testing.T) {
 	gw := New(t)
 	in, r := gw.GitHub(), gw.Receiver()
 	first := in.delivers(`{"n":1}`)
-	refuses := func(status int) {
+	answers := func(status int) {
 		t.Helper()
 		eventually(t, fmt.Sprintf("it is answered with %d", status), func() error {
 			answer, err := in.sends(`{"n":1}`, "X-GitHub-Delivery", "the last one")
@@ -257,11 +257,11 @@ func TestASourceThatIsDisabledOrDeletedTakesNothingMore(t *testing.T) {
 		})
 	}
 	gw.Must(http.MethodPut, "/sources/"+in.UID, map[string]any{"is_disabled": true}, nil)
-	refuses(http.StatusForbidden)
+	answers(http.StatusForbidden)
 	gw.Must(http.MethodPut, "/sources/"+in.UID, map[string]any{"is_disabled": false}, nil)
-	refuses(http.StatusOK)
+	answers(http.StatusCreated)
 	gw.Must(http.MethodDelete, "/sources/"+in.UID, nil, nil)
-	refuses(http.StatusNotFound)
+	answers(http.StatusNotFound)
 	r.Want(Came(first.UID), Attempts(2))
 }
 
