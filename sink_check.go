@@ -26,24 +26,12 @@ func (s Sink) check(kind SinkKind) error {
 	return Invalid("type", "must be webhook, kafka, sqs, pubsub or amqp, not %q", kind)
 }
 
-// maxBrokers bounds the addresses of a Kafka cluster that are given: a client
-// asks one of them for all others.
-const maxBrokers = 20
-
 func (k *KafkaSink) check() error {
 	if k == nil {
 		return Missing("kafka")
 	}
 	faults := []error{checkName("kafka.topic_name", k.Topic, 249), checkText("kafka.key", k.Key, 0, 512), k.Auth.check("kafka.auth")}
-	if len(k.Brokers) == 0 {
-		faults = append(faults, Missing("kafka.brokers"))
-	}
-	if len(k.Brokers) > maxBrokers {
-		faults = append(faults, Invalid("kafka.brokers", "must be at most %d, not %d", maxBrokers, len(k.Brokers)))
-	}
-	for _, b := range k.Brokers {
-		faults = append(faults, checkHostPort("kafka.brokers", b))
-	}
+	faults = append(faults, checkBrokers("kafka.brokers", k.Brokers))
 	if k.Auth.Type != "" {
 		faults = append(faults, checkValue("kafka.auth.password", k.Auth.Password))
 	}
@@ -143,7 +131,7 @@ func checkName(field, name string, most int) error {
 
 func checkHostPort(field, address string) error {
 	host, port, err := net.SplitHostPort(address)
-	if n, bad := strconv.Atoi(port); err != nil || host == "" || bad != nil || n < 1 || n > 65535 {
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
 		return Invalid(field, "must be an address like broker.example.com:9092, not %q", address)
 	}
 	return checkText(field, address, 1, 261)

@@ -4,7 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -128,6 +130,38 @@ func (p *PubSub) Origin() string {
 	return origin
 }
 
+// Destination is where a source connects to, as its owner gave it.
+type Destination struct {
+	// Field is the name that the API has for it.
+	Field string
+	// URL tells whether Address is a URL, or host:port.
+	URL     bool
+	Address string
+}
+
+// Destinations are the addresses that a broker's source gives, for a policy to
+// judge. Amazon and Google where they are by themselves are not among them.
+func (p *PubSub) Destinations() []Destination {
+	var to []Destination
+	switch {
+	case p == nil:
+	case p.Kafka != nil && p.Kind == BrokerKafka:
+		for _, b := range p.Kafka.Brokers {
+			to = append(to, Destination{Field: "pub_sub.kafka.brokers", Address: b})
+		}
+	case p.SQS != nil && p.Kind == BrokerSQS && p.SQS.Endpoint != "":
+		to = append(to, Destination{Field: "pub_sub.sqs.endpoint", URL: true, Address: p.SQS.Endpoint})
+	case p.Google != nil && p.Kind == BrokerGoogle && p.Google.Endpoint != "":
+		to = append(to, Destination{Field: "pub_sub.google.endpoint", Address: p.Google.Endpoint})
+	case p.AMQP != nil && p.Kind == BrokerAMQP:
+		to = append(to, Destination{Field: "pub_sub.amqp.host", Address: p.AMQP.HostPort()})
+	}
+	return to
+}
+
+// HostPort is what is dialled.
+func (a AMQPSource) HostPort() string { return net.JoinHostPort(a.Host, strconv.Itoa(a.Port)) }
+
 func (p *PubSub) secrets(into map[string]*Sensitive) {
 	if p.Kafka != nil && p.Kafka.Auth != nil {
 		into["pub_sub.kafka.auth.password"] = &p.Kafka.Auth.Password
@@ -183,6 +217,10 @@ func (k *KafkaSource) check() error {
 	return JoinFaults(faults...)
 }
 
+// maxBrokers bounds the addresses of a Kafka cluster that are given: a client
+// asks one of them for all others.
+const maxBrokers = 20
+
 // checkBrokers takes a list of host:port.
 func checkBrokers(field string, brokers []string) error {
 	if len(brokers) == 0 {
@@ -191,13 +229,11 @@ func checkBrokers(field string, brokers []string) error {
 	if len(brokers) > maxBrokers {
 		return Invalid(field, "must be at most %d, not %d", maxBrokers, len(brokers))
 	}
+	var faults []error
 	for _, b := range brokers {
-		host, port, found := strings.Cut(b, ":")
-		if !found || host == "" || port == "" {
-			return Invalid(field, "must be addresses like kafka-1.example.com:9092, not %q", b)
-		}
+		faults = append(faults, checkHostPort(field, b))
 	}
-	return nil
+	return JoinFaults(faults...)
 }
 
 func (a *KafkaAuth) check(field string) error {
@@ -218,7 +254,8 @@ func (q *SQSSource) check() error {
 	if q == nil {
 		return Missing("pub_sub.sqs")
 	}
-	faults := []error{checkText("pub_sub.sqs.queue_name", q.Queue, 1, 80), checkText("pub_sub.sqs.default_region", q.Region, 1, 64)}
+	// The region is part of the host that is asked.
+	faults := []error{checkText("pub_sub.sqs.queue_name", q.Queue, 1, 80), checkName("pub_sub.sqs.default_region", q.Region, 64)}
 	if q.AccessKeyID != "" && q.SecretKey == "" {
 		faults = append(faults, Missing("pub_sub.sqs.secret_key"))
 	}
@@ -234,6 +271,9 @@ func (g *GoogleSource) check() error {
 	}
 	faults := []error{
 		checkText("pub_sub.google.project_id", g.ProjectID, 1, 255), checkText("pub_sub.google.subscription_id", g.SubscriptionID, 1, 255),
+	}
+	if g.Endpoint != "" {
+		faults = append(faults, checkHostPort("pub_sub.google.endpoint", g.Endpoint))
 	}
 	if g.ServiceAccount != "" {
 		account, err := base64.StdEncoding.DecodeString(string(g.ServiceAccount))

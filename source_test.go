@@ -3,6 +3,7 @@ package millrace_test
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,5 +92,63 @@ func TestASourceOfKafkaHasABoundedNumberOfBrokers(t *testing.T) {
 		if err := s.Validate(); (err != nil) != refused {
 			t.Errorf("with %d brokers: %v", n, err)
 		}
+	}
+}
+
+func TestASourcesAddressesHaveAHostAndAPort(t *testing.T) {
+	for _, c := range []struct {
+		rule, address string
+		refused       bool
+	}{
+		{"a name and a port", "kafka.example.com:9092", false},
+		{"an address and a port", "[2001:db8::1]:9092", false},
+		{"no port", "kafka.example.com", true},
+		{"an empty port", "kafka.example.com:", true},
+		{"a port that is no number", "kafka.example.com:kafka", true},
+		{"a port with a sign", "kafka.example.com:+9092", true},
+		{"a port that does not exist", "kafka.example.com:65536", true},
+		{"no host", ":9092", true},
+		{"a URL", "https://kafka.example.com:9092", true},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			for name, p := range map[string]*millrace.PubSub{
+				"pub_sub.kafka.brokers": {Kind: millrace.BrokerKafka, Kafka: &millrace.KafkaSource{Topic: "t", GroupID: "g", Brokers: []string{c.address}}},
+				"pub_sub.google.endpoint": {Kind: millrace.BrokerGoogle, Google: &millrace.GoogleSource{
+					ProjectID: "p", SubscriptionID: "s", Endpoint: c.address,
+				}},
+			} {
+				err := (millrace.Source{Name: "orders", Type: millrace.SourcePubSub, PubSub: p}).Validate()
+				if (err != nil) != c.refused || err != nil && !strings.Contains(err.Error(), name) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+}
+
+func TestWhereASourceConnectsTo(t *testing.T) {
+	for _, c := range []struct {
+		rule string
+		from *millrace.PubSub
+		want []millrace.Destination
+	}{
+		{"no broker", nil, nil},
+		{"each of Kafka's brokers", &millrace.PubSub{Kind: millrace.BrokerKafka, Kafka: &millrace.KafkaSource{Brokers: []string{"a:1", "b:2"}}},
+			[]millrace.Destination{{Field: "pub_sub.kafka.brokers", Address: "a:1"}, {Field: "pub_sub.kafka.brokers", Address: "b:2"}}},
+		{"Amazon's own SQS", &millrace.PubSub{Kind: millrace.BrokerSQS, SQS: &millrace.SQSSource{Region: "eu-west-1"}}, nil},
+		{"what stands in its place", &millrace.PubSub{Kind: millrace.BrokerSQS, SQS: &millrace.SQSSource{Endpoint: "http://q:9324"}},
+			[]millrace.Destination{{Field: "pub_sub.sqs.endpoint", URL: true, Address: "http://q:9324"}}},
+		{"Google", &millrace.PubSub{Kind: millrace.BrokerGoogle, Google: &millrace.GoogleSource{ProjectID: "p"}}, nil},
+		{"an emulator of it", &millrace.PubSub{Kind: millrace.BrokerGoogle, Google: &millrace.GoogleSource{Endpoint: "e:8085"}},
+			[]millrace.Destination{{Field: "pub_sub.google.endpoint", Address: "e:8085"}}},
+		{"a broker of AMQP", &millrace.PubSub{Kind: millrace.BrokerAMQP, AMQP: &millrace.AMQPSource{Host: "::1", Port: 5672}},
+			[]millrace.Destination{{Field: "pub_sub.amqp.host", Address: "[::1]:5672"}}},
+		{"nothing that belongs to another kind", &millrace.PubSub{Kind: millrace.BrokerKafka, AMQP: &millrace.AMQPSource{Host: "h", Port: 5672}}, nil},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			if got := c.from.Destinations(); !slices.Equal(got, c.want) {
+				t.Errorf("to %+v, want %+v", got, c.want)
+			}
+		})
 	}
 }
