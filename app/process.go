@@ -112,7 +112,8 @@ func (p *process) wire(ctx context.Context, o Options) error {
 	if p.changes, err = newChanges(p.config.Redis, p.config.Streams.Prefix); err != nil {
 		return err
 	}
-	p.publisher, err = streams.NewPublisher(p.redis, streams.PublisherConfig{Prefix: p.config.Streams.Prefix, Timeout: p.config.Streams.PublishTimeout})
+	shards := p.config.Stages.Shards()
+	p.publisher, err = streams.NewPublisher(p.redis, streams.PublisherConfig{Prefix: p.config.Streams.Prefix, Shards: shards, Timeout: p.config.Streams.PublishTimeout})
 	if err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func (p *process) wire(ctx context.Context, o Options) error {
 	p.metrics = newMetrics(p.registry, p)
 	p.transport = pipeline.Transport{
 		Client: p.redis, Publisher: p.publisher, Pressure: pipeline.NewPressure(p.redis, p.config.Stages.Ingest.PersistAt),
-		Shares: pipeline.NewShares(p.redis, p.config.Streams), Consumer: consumer(), Config: p.config.Streams,
+		Shares: pipeline.NewShares(p.redis, p.config.Streams, shards), Shards: shards, Consumer: consumer(), Config: p.config.Streams,
 	}
 	p.around = pipeline.Around{Metrics: p.metrics.pipeline, Tracer: tracer, Dead: p.store, Logger: p.logger, Now: p.clock.Now}
 	p.inline = pipeline.Inline{

@@ -40,7 +40,7 @@ func BenchmarkPublish(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			o := &outlet{
-				stage: Stage{Name: "persist", Writes: string(Persisted)}, next: next(b), pressure: pressure(0), shares: NewShares(nil, DefaultStreamsConfig()),
+				stage: Stage{Name: "persist", Writes: string(Persisted)}, next: next(b), pressure: pressure(0), shares: NewShares(nil, DefaultStreamsConfig(), nil),
 				left: prometheus.NewCounter(prometheus.CounterOpts{Name: "left"}), logger: slog.New(slog.DiscardHandler), closing: b.Context(),
 			}
 			e := benchmarkEvent()

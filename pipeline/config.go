@@ -6,6 +6,7 @@ import (
 	"time"
 
 	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/pipeline/streams"
 )
 
 // Limits are what every stage has.
@@ -22,6 +23,14 @@ type Limits struct {
 	// again; it doubles with each.
 	MinBackoff time.Duration `koanf:"min_backoff"`
 	MaxBackoff time.Duration `koanf:"max_backoff"`
+}
+
+// Reading is what a stage has that reads a topic.
+type Reading struct {
+	// Shards is over how many streams the topic is spread, so that it has
+	// several nodes of a Redis Cluster. All processes have the same number; a
+	// new one needs a restart, and loses nothing.
+	Shards int `koanf:"shards"`
 }
 
 // Config has one block per stage, in their order.
@@ -50,17 +59,20 @@ type IngestConfig struct {
 
 // PersistConfig tunes the append to the event log.
 type PersistConfig struct {
-	Limits `koanf:",squash"`
+	Limits  `koanf:",squash"`
+	Reading `koanf:",squash"`
 }
 
 // FanoutConfig tunes the matching of events with subscriptions.
 type FanoutConfig struct {
-	Limits `koanf:",squash"`
+	Limits  `koanf:",squash"`
+	Reading `koanf:",squash"`
 }
 
 // DeliverConfig tunes the sending.
 type DeliverConfig struct {
-	Limits `koanf:",squash"`
+	Limits  `koanf:",squash"`
+	Reading `koanf:",squash"`
 	// MaxInFlightPerEndpoint is how many deliveries to one endpoint an agent
 	// has under way at once; those beyond it are held.
 	MaxInFlightPerEndpoint int `koanf:"max_in_flight_per_endpoint"`
@@ -84,11 +96,12 @@ type RetryConfig struct {
 // DefaultConfig is what a stage has that is not tuned.
 func DefaultConfig() Config {
 	limits := Limits{Concurrency: 256, Timeout: 30 * time.Second, MaxRedeliveries: 8, MinBackoff: 200 * time.Millisecond, MaxBackoff: 10 * time.Second}
+	one := Reading{Shards: 1}
 	c := Config{
 		Ingest:  IngestConfig{Limits: limits, Ack: millrace.AckQueued, MaxBytes: 1 << 20, Patience: 15 * time.Second, PersistAt: 0.70},
-		Persist: PersistConfig{Limits: limits},
-		Fanout:  FanoutConfig{Limits: limits},
-		Deliver: DeliverConfig{Limits: limits, MaxInFlightPerEndpoint: 128},
+		Persist: PersistConfig{Limits: limits, Reading: one},
+		Fanout:  FanoutConfig{Limits: limits, Reading: one},
+		Deliver: DeliverConfig{Limits: limits, Reading: one, MaxInFlightPerEndpoint: 128},
 		Retry: RetryConfig{
 			Limits: limits, PollInterval: 500 * time.Millisecond, HeldInterval: 5 * time.Minute,
 			SweepInterval: 3 * time.Second, SweepGrace: 20 * time.Second,
@@ -99,11 +112,17 @@ func DefaultConfig() Config {
 	return c
 }
 
+// Shards are over how many streams each topic is spread: its reader's number.
+func (c Config) Shards() map[string]int {
+	return map[string]int{string(Ingested): c.Persist.Shards, string(Persisted): c.Fanout.Shards, string(Due): c.Deliver.Shards}
+}
+
 // Validate says in the operator's words what cannot work.
 func (c Config) Validate() error {
 	faults := errors.Join(
-		c.Ingest.validate("ingest"), c.Persist.validate("persist"), c.Fanout.validate("fanout"),
-		c.Deliver.validate("deliver"), c.Retry.validate("retry"),
+		c.Ingest.validate("ingest"), c.Persist.Limits.validate("persist"), c.Fanout.Limits.validate("fanout"),
+		c.Deliver.Limits.validate("deliver"), c.Retry.validate("retry"),
+		c.Persist.Reading.validate("persist"), c.Fanout.Reading.validate("fanout"), c.Deliver.Reading.validate("deliver"),
 	)
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -133,4 +152,11 @@ func (l Limits) validate(stage string) error {
 	check(l.MaxRedeliveries >= 1, "max_redeliveries must be at least 1, not %d", l.MaxRedeliveries)
 	check(l.MinBackoff > 0 && l.MinBackoff <= l.MaxBackoff, "min_backoff must be above 0 and at most max_backoff (%s), not %s", l.MaxBackoff, l.MinBackoff)
 	return faults
+}
+
+func (r Reading) validate(stage string) error {
+	if r.Shards < 1 || r.Shards > streams.MaxShards {
+		return fmt.Errorf("stages.%s.shards must be between 1 and %d, not %d", stage, streams.MaxShards, r.Shards)
+	}
+	return nil
 }

@@ -60,7 +60,7 @@ func liveStage(s *tap, handle message.HandlerFunc) Stage {
 
 func newLive(t *testing.T, p message.Publisher) *Live {
 	t.Helper()
-	l, err := NewLive(Transport{Publisher: p, Pressure: pressure(0), Shares: NewShares(nil, DefaultStreamsConfig()), Config: DefaultStreamsConfig()}, around(&graves{}))
+	l, err := NewLive(Transport{Publisher: p, Pressure: pressure(0), Shares: NewShares(nil, DefaultStreamsConfig(), nil), Config: DefaultStreamsConfig()}, around(&graves{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/millrace-dev/millrace/pipeline/streams"
 )
 
 // outlet is a stage's publisher. It knows what may be done when Redis does
@@ -55,8 +57,11 @@ func (o *outlet) publish(topic string, msgs []*message.Message) error {
 		return o.next.Publish(topic, msgs...)
 	}
 	if o.stage.Answers {
-		if !o.pressure.Accepting() || o.next.Publish(topic, msgs...) != nil {
+		if !o.pressure.Accepting() {
 			return o.leave(msgs)
+		}
+		if err := o.next.Publish(topic, msgs...); err != nil {
+			return o.leave(failed(err, msgs))
 		}
 		return nil
 	}
@@ -74,6 +79,7 @@ func (o *outlet) patiently(topic string, msgs []*message.Message) error {
 		if err == nil {
 			return nil
 		}
+		msgs = failed(err, msgs)
 		if full(err) {
 			return o.leave(msgs)
 		}
@@ -89,6 +95,14 @@ func (o *outlet) patiently(topic string, msgs []*message.Message) error {
 func (o *outlet) leave(msgs []*message.Message) error {
 	o.left.Add(float64(len(msgs)))
 	return nil
+}
+
+// failed are those of the messages that a call did not add.
+func failed(err error, msgs []*message.Message) []*message.Message {
+	if partial := (*streams.PublishError)(nil); errors.As(err, &partial) {
+		return partial.Failed
+	}
+	return msgs
 }
 
 // full recognises Redis' refusal at maxmemory.

@@ -92,7 +92,7 @@ func TestWhatAStageMayDoWhenRedisTakesNoMessage(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, left := &stream{fails: c.fails}, prometheus.NewCounter(prometheus.CounterOpts{Name: "left"})
-			o := &outlet{stage: c.stage, next: s, pressure: pressure(c.used), shares: NewShares(nil, DefaultStreamsConfig()), left: left, logger: slog.New(slog.DiscardHandler), closing: t.Context()}
+			o := &outlet{stage: c.stage, next: s, pressure: pressure(c.used), shares: NewShares(nil, DefaultStreamsConfig(), nil), left: left, logger: slog.New(slog.DiscardHandler), closing: t.Context()}
 			err := o.Publish(c.to, message.NewMessage("m", nil))
 			if !errors.Is(err, c.err) || s.got[c.to] != c.got || int(value(t, left)) != c.left {
 				t.Errorf("%v, %d passed on, %g left; want %v, %d, %d", err, s.got[c.to], value(t, left), c.err, c.got, c.left)
@@ -106,7 +106,7 @@ func TestAStageThatClosesDoesNotWaitForRedis(t *testing.T) {
 	cancel()
 	fault := errors.New("connection refused")
 	o := &outlet{
-		stage: Stage{Writes: string(Persisted)}, next: &stream{fails: []error{fault, fault}}, pressure: pressure(0), shares: NewShares(nil, DefaultStreamsConfig()),
+		stage: Stage{Writes: string(Persisted)}, next: &stream{fails: []error{fault, fault}}, pressure: pressure(0), shares: NewShares(nil, DefaultStreamsConfig(), nil),
 		left: prometheus.NewCounter(prometheus.CounterOpts{Name: "left"}), logger: slog.New(slog.DiscardHandler), closing: closing,
 	}
 	if err := o.Publish(string(Persisted), message.NewMessage("m", nil)); !errors.Is(err, fault) {
@@ -124,7 +124,7 @@ func TestEachMessageGoesToTheTopicItWasEncodedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &stream{}
-	o := &outlet{stage: Stage{Answers: true, Writes: string(Ingested), Or: string(Persisted)}, next: s, pressure: pressure(0), shares: NewShares(nil, DefaultStreamsConfig()), closing: t.Context()}
+	o := &outlet{stage: Stage{Answers: true, Writes: string(Ingested), Or: string(Persisted)}, next: s, pressure: pressure(0), shares: NewShares(nil, DefaultStreamsConfig(), nil), closing: t.Context()}
 	if err := o.Publish(string(Ingested), queued, persisted); err != nil || s.got[string(Ingested)] != 1 || s.got[string(Persisted)] != 1 {
 		t.Errorf("%v, %v", err, s.got)
 	}

@@ -71,6 +71,8 @@ type Transport struct {
 	Publisher message.Publisher
 	Pressure  *Pressure
 	Shares    *Shares
+	// Shards are over how many streams each topic is spread.
+	Shards map[string]int
 	// Consumer names this process.
 	Consumer string
 	Config   StreamsConfig
@@ -163,7 +165,7 @@ func (r *Router) subscriber(s Stage, t Transport, a Around) (message.Subscriber,
 		return s.Source, nil
 	}
 	sub, err := streams.NewSubscriber(t.Client, streams.SubscriberConfig{
-		Prefix: t.Config.Prefix, Group: Group(s.Name), Consumer: t.Consumer, Concurrency: s.Limits.Concurrency,
+		Prefix: t.Config.Prefix, Shards: t.Shards[s.Reads], Group: Group(s.Name), Consumer: t.Consumer, Concurrency: s.Limits.Concurrency,
 		Lease: t.Config.Lease, RenewInterval: t.Config.RenewInterval, ClaimInterval: t.Config.ClaimInterval,
 		ShutdownTimeout: t.Config.ShutdownTimeout, MaxRedeliveries: s.Limits.MaxRedeliveries, MaxTakeovers: t.Config.MaxTakeovers,
 		MinBackoff: s.Limits.MinBackoff, MaxBackoff: s.Limits.MaxBackoff, Logger: a.Logger,

@@ -81,7 +81,7 @@ func publisher(t testing.TB, client *redis.Client) *streams.Publisher {
 // transport is what stages pass messages on by.
 func transport(t testing.TB, client *redis.Client) Transport {
 	t.Helper()
-	return Transport{Client: client, Publisher: publisher(t, client), Pressure: pressure(0), Shares: NewShares(client, quickStreams()), Consumer: "test", Config: quickStreams()}
+	return Transport{Client: client, Publisher: publisher(t, client), Pressure: pressure(0), Shares: NewShares(client, quickStreams(), nil), Consumer: "test", Config: quickStreams()}
 }
 
 func publish[T any](t testing.TB, out message.Publisher, to Topic[T], v T) {

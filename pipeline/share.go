@@ -22,12 +22,13 @@ type Shares struct {
 	topics  map[string]*intake
 }
 
-// NewShares makes the judge of all topics; Watch keeps it.
-func NewShares(client redis.UniversalClient, c StreamsConfig) *Shares {
+// NewShares makes the judge of all topics, with the number of each one's shards;
+// Watch keeps it.
+func NewShares(client redis.UniversalClient, c StreamsConfig, shards map[string]int) *Shares {
 	s := &Shares{client: client, backlog: int64(c.LaneBacklog), topics: map[string]*intake{}}
 	for _, reader := range Stages(Sources{}, Handlers{}, Config{}) {
 		if reader.Reads != "" {
-			s.topics[reader.Reads] = newIntake(streams.Key(c.Prefix, reader.Reads, streams.Live), Group(reader.Name))
+			s.topics[reader.Reads] = newIntake(streams.Keys(c.Prefix, reader.Reads, shards[reader.Reads], streams.Live), Group(reader.Name))
 		}
 	}
 	return s
@@ -53,7 +54,7 @@ func (s *Shares) Watch(ctx context.Context) {
 func (s *Shares) look(ctx context.Context, in *intake) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if live, err := streams.LaneLag(ctx, s.client, in.key, in.group); err == nil {
+	if live, err := streams.LaneLag(ctx, s.client, in.keys, in.group); err == nil {
 		in.backlogged.Store(live.Lag > s.backlog)
 	}
 }
@@ -73,7 +74,8 @@ func (s *Shares) setLane(msg *message.Message) {
 
 // intake is what was put into one topic lately, by project.
 type intake struct {
-	key, group string // of its live lane and its reader
+	keys       []string // of its live lane
+	group      string   // of its reader
 	backlogged atomic.Bool
 
 	mu          sync.Mutex
@@ -92,8 +94,8 @@ type window struct {
 // one to two of these.
 const windowLength = 10 * time.Second
 
-func newIntake(key, group string) *intake {
-	return &intake{key: key, group: group, began: time.Now(), now: window{by: map[millrace.ID]int{}}}
+func newIntake(keys []string, group string) *intake {
+	return &intake{keys: keys, group: group, began: time.Now(), now: window{by: map[millrace.ID]int{}}}
 }
 
 // add counts a message.

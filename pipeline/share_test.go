@@ -36,7 +36,7 @@ func TestTheLaneOfAProjectsMessage(t *testing.T) {
 }
 
 func TestTheIntakeIsThatOfTwoWindows(t *testing.T) {
-	in, began := newIntake("", ""), time.Now()
+	in, began := newIntake(nil, ""), time.Now()
 	one, other := millrace.NewID(began), millrace.NewID(began)
 	is := func(when string, got, want put) {
 		t.Helper()
@@ -58,7 +58,7 @@ func TestTheIntakeIsThatOfTwoWindows(t *testing.T) {
 }
 
 func TestOnlyActiveProjectsAreRemembered(t *testing.T) {
-	in, now := newIntake("", ""), time.Now()
+	in, now := newIntake(nil, ""), time.Now()
 	for range 10 {
 		for range 1000 {
 			in.add(millrace.NewID(now))
@@ -72,7 +72,7 @@ func TestOnlyActiveProjectsAreRemembered(t *testing.T) {
 }
 
 func TestWhatIsBulkStaysSoAndDoesNotCount(t *testing.T) {
-	s := NewShares(nil, DefaultStreamsConfig())
+	s := NewShares(nil, DefaultStreamsConfig(), nil)
 	in := s.topics[string(Due)]
 	in.backlogged.Store(true)
 	project := millrace.NewID(time.Now())

@@ -13,7 +13,7 @@ const (
 )
 
 // sendAcks acks in Redis what was settled, in groups, until the channel is closed and empty.
-func (s *subscription) sendAcks() {
+func (s *shard) sendAcks() {
 	batch := make([]*entry, 0, ackBatch)
 	trouble := s.newTrouble("ack")
 	for e := range s.acks {
@@ -28,7 +28,7 @@ func (s *subscription) sendAcks() {
 }
 
 // gatherAcks takes what is there, and waits a moment for more only if more is under way.
-func (s *subscription) gatherAcks(batch []*entry) []*entry {
+func (s *shard) gatherAcks(batch []*entry) []*entry {
 	var linger <-chan time.Time
 	for len(batch) < ackBatch {
 		select {
@@ -64,7 +64,7 @@ func (s *subscription) gatherAcks(batch []*entry) []*entry {
 }
 
 // commitAcks repeats until Redis has confirmed, or has nothing to confirm any more. It reports false if the time after the end was over first.
-func (s *subscription) commitAcks(batch []*entry, trouble *trouble) bool {
+func (s *shard) commitAcks(batch []*entry, trouble *trouble) bool {
 	for s.flushing.Err() == nil {
 		err := s.xack(batch)
 		if err == nil || groupIsGone(err) {
@@ -76,7 +76,7 @@ func (s *subscription) commitAcks(batch []*entry, trouble *trouble) bool {
 	return false
 }
 
-func (s *subscription) xack(batch []*entry) error {
+func (s *shard) xack(batch []*entry) error {
 	ctx := s.flushing
 	var cmds []redis.Cmder
 	for lane := range Lane(laneCount) {

@@ -1,10 +1,12 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -14,7 +16,7 @@ type Backlog struct {
 	Live, Bulk LaneBacklog
 }
 
-// LaneBacklog is what a group has before it in one stream.
+// LaneBacklog is what a group has before it in one lane.
 type LaneBacklog struct {
 	// Pending is how many entries are delivered and not acked.
 	Pending int64
@@ -22,21 +24,40 @@ type LaneBacklog struct {
 	Lag int64
 }
 
-// Lag returns what the group has before it. It is for people and gauges; what must be right uses Passed.
+// Lag returns what the group has before it in all of the topic's streams. It is for people and gauges; what must be right uses Passed.
 func Lag(ctx context.Context, client redis.UniversalClient, prefix, topic, group string) (Backlog, error) {
+	all, err := topicStreams(ctx, client, prefix, topic)
+	if err != nil {
+		return Backlog{}, fmt.Errorf("lag of %s: %w", topic, err)
+	}
 	var lanes [laneCount]LaneBacklog
-	for lane := range Lane(laneCount) {
-		one, err := LaneLag(ctx, client, Key(prefix, topic, lane), group)
-		if err != nil {
+	for lane := range lanes {
+		var streams []string
+		for _, k := range all {
+			streams = append(streams, k[lane])
+		}
+		if lanes[lane], err = LaneLag(ctx, client, streams, group); err != nil {
 			return Backlog{}, err
 		}
-		lanes[lane] = one
 	}
 	return Backlog{Live: lanes[Live], Bulk: lanes[Bulk]}, nil
 }
 
-// LaneLag returns what the group has before it in one lane, whose key Key makes.
-func LaneLag(ctx context.Context, client redis.UniversalClient, key, group string) (LaneBacklog, error) {
+// LaneLag returns what the group has before it in one lane, whose keys Keys makes.
+func LaneLag(ctx context.Context, client redis.UniversalClient, keys []string, group string) (LaneBacklog, error) {
+	var sum LaneBacklog
+	for _, key := range keys {
+		one, err := streamLag(ctx, client, key, group)
+		if err != nil {
+			return LaneBacklog{}, err
+		}
+		sum.Pending += one.Pending
+		sum.Lag += one.Lag
+	}
+	return sum, nil
+}
+
+func streamLag(ctx context.Context, client redis.UniversalClient, key, group string) (LaneBacklog, error) {
 	length, err := client.XLen(ctx, key).Result()
 	if err != nil {
 		return LaneBacklog{}, fmt.Errorf("length of %s: %w", key, err)
@@ -56,44 +77,71 @@ func LaneLag(ctx context.Context, client redis.UniversalClient, key, group strin
 	return LaneBacklog{Pending: info.Pending, Lag: bound}, nil
 }
 
-// MemoryUsed returns how full Redis is, as a fraction of its maxmemory (0 if that is not limited). Where the server does not tell, known is false.
+// MemoryUsed returns how full Redis is, as a fraction of its maxmemory (0 if that is not limited); of a cluster, its fullest master. Where the server does not tell,
+// known is false.
 func MemoryUsed(ctx context.Context, client redis.UniversalClient) (fraction float64, known bool, err error) {
-	info, known, err := memoryInfo(ctx, client)
-	if err != nil || !known {
-		return 0, false, err
+	masters, err := memoryInfo(ctx, client)
+	for _, info := range masters {
+		used, err := strconv.ParseFloat(info["used_memory"], 64)
+		if err != nil {
+			continue
+		}
+		limit, err := strconv.ParseFloat(info["maxmemory"], 64)
+		if err != nil {
+			continue
+		}
+		known = true
+		if limit > 0 {
+			fraction = max(fraction, used/limit)
+		}
 	}
-	used, err := strconv.ParseFloat(info["used_memory"], 64)
-	if err != nil {
-		return 0, false, nil
-	}
-	limit, err := strconv.ParseFloat(info["maxmemory"], 64)
-	if err != nil {
-		return 0, false, nil
-	}
-	if limit == 0 {
-		return 0, true, nil
-	}
-	return used / limit, true, nil
+	return fraction, known, err
 }
 
-// EvictionPolicy returns Redis' maxmemory-policy. Where the server does not tell, known is false.
+// keepsAll is the maxmemory-policy that evicts nothing.
+const keepsAll = "noeviction"
+
+// EvictionPolicy returns Redis' maxmemory-policy; of a cluster, one that evicts if any master has one. Where the server does not tell, known is false.
 func EvictionPolicy(ctx context.Context, client redis.UniversalClient) (policy string, known bool, err error) {
-	info, known, err := memoryInfo(ctx, client)
-	if err != nil || !known {
-		return "", false, err
+	masters, err := memoryInfo(ctx, client)
+	for _, info := range masters {
+		if policy == "" || policy == keepsAll {
+			policy = cmp.Or(info["maxmemory_policy"], policy)
+		}
 	}
-	policy = info["maxmemory_policy"]
-	return policy, policy != "", nil
+	return policy, policy != "", err
 }
 
-// memoryInfo returns the fields of INFO memory. A server that refuses to answer, but does answer, is no error.
-func memoryInfo(ctx context.Context, client redis.UniversalClient) (map[string]string, bool, error) {
+// memoryInfo returns the fields of INFO memory, of each master. A server that refuses to answer, but does answer, is no error.
+func memoryInfo(ctx context.Context, client redis.UniversalClient) ([]map[string]string, error) {
+	var mu sync.Mutex
+	var masters []map[string]string
+	ask := func(ctx context.Context, one redis.Cmdable) error {
+		fields, err := memoryFields(ctx, one)
+		mu.Lock()
+		defer mu.Unlock()
+		masters = append(masters, fields)
+		return err
+	}
+	var err error
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(ctx, func(ctx context.Context, one *redis.Client) error { return ask(ctx, one) })
+	} else {
+		err = ask(ctx, client)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read Redis memory: %w", err)
+	}
+	return masters, nil
+}
+
+func memoryFields(ctx context.Context, client redis.Cmdable) (map[string]string, error) {
 	text, err := client.Info(ctx, "memory").Result()
 	if err != nil {
 		if strings.HasPrefix(err.Error(), "ERR") || strings.HasPrefix(err.Error(), "NOPERM") || strings.Contains(err.Error(), "not supported") {
-			return nil, false, nil
+			return nil, nil
 		}
-		return nil, false, fmt.Errorf("read Redis memory: %w", err)
+		return nil, err
 	}
 	fields := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -101,5 +149,5 @@ func memoryInfo(ctx context.Context, client redis.UniversalClient) (map[string]s
 			fields[name] = value
 		}
 	}
-	return fields, true, nil
+	return fields, nil
 }

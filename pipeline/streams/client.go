@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,8 +16,8 @@ import (
 type own struct {
 	pool    int
 	timeout time.Duration
-	// id, if set, is told the CLIENT ID of every new connection (0 where the server has none).
-	id *atomic.Int64
+	// ids, if set, learns the CLIENT ID of every new connection, where there is one server that has them.
+	ids *clientIDs
 }
 
 // derive makes a client of our own for the same Redis: go-redis' retries off (an XADD whose reply was lost must not be repeated behind our back), deadlines
@@ -44,7 +45,7 @@ func deriveSingle(opt redis.Options, o own) *redis.Options {
 	opt.Protocol = 2
 	opt.ClientSideCache, opt.ClientSideCacheConfig, opt.PushNotificationProcessor = nil, nil, nil
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	opt.OnConnect = learnID(opt.OnConnect, o.id)
+	opt.OnConnect = learnID(opt.OnConnect, o.ids)
 	return &opt
 }
 
@@ -61,16 +62,35 @@ func deriveCluster(opt redis.ClusterOptions, o own) *redis.ClusterOptions {
 	return &opt
 }
 
-func learnID(next func(context.Context, *redis.Conn) error, id *atomic.Int64) func(context.Context, *redis.Conn) error {
-	if id == nil {
+// clientIDs are the CLIENT IDs of the latest connections, as many as can be open at once.
+type clientIDs struct {
+	mu  sync.Mutex
+	ids []int64
+}
+
+func (c *clientIDs) add(id int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.ids) > MaxShards {
+		c.ids = c.ids[1:]
+	}
+	c.ids = append(c.ids, id)
+}
+
+func (c *clientIDs) all() []int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.ids)
+}
+
+func learnID(next func(context.Context, *redis.Conn) error, ids *clientIDs) func(context.Context, *redis.Conn) error {
+	if ids == nil {
 		return next
 	}
 	return func(ctx context.Context, conn *redis.Conn) error {
-		n, err := conn.ClientID(ctx).Result()
-		if err != nil {
-			n = 0
+		if id, err := conn.ClientID(ctx).Result(); err == nil {
+			ids.add(id)
 		}
-		id.Store(n)
 		if next == nil {
 			return nil
 		}

@@ -12,6 +12,8 @@ import (
 type SubscriberConfig struct {
 	// Prefix stands before the topic in every key.
 	Prefix string
+	// Shards is over how many streams the topic is spread; its publishers have the same number. What still waits in the streams of another number is read too.
+	Shards int
 	// Group is the consumer group.
 	Group string
 	// Consumer names this process in the group. Each Subscribe adds a random part, so that a restarted process never mistakes its predecessor's entries for its own.
@@ -53,7 +55,7 @@ type SubscriberConfig struct {
 // DefaultSubscriberConfig returns what a zero field stands for.
 func DefaultSubscriberConfig() SubscriberConfig {
 	return SubscriberConfig{
-		Consumer: "consumer", Concurrency: 64, MaxWaiting: 512,
+		Shards: 1, Consumer: "consumer", Concurrency: 64, MaxWaiting: 512,
 		Lease: 9 * time.Second, RenewInterval: 3 * time.Second, ClaimInterval: 3 * time.Second, TrimInterval: 2 * time.Second,
 		Block: 800 * time.Millisecond, ShutdownTimeout: 20 * time.Second,
 		MaxRedeliveries: 10, MaxTakeovers: 5, MinBackoff: 500 * time.Millisecond, MaxBackoff: 30 * time.Second,
@@ -73,6 +75,7 @@ func (c SubscriberConfig) Validate() error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
+	faults = append(faults, validShards(c.Shards))
 	refuse(c.Group == "", "group: must not be empty")
 	refuse(c.Concurrency < 0, "concurrency %d: must not be negative", c.Concurrency)
 	refuse(c.MaxWaiting < 0, "max_waiting %d: must not be negative", c.MaxWaiting)
@@ -91,6 +94,7 @@ func (c SubscriberConfig) Validate() error {
 
 func (c SubscriberConfig) withDefaults() SubscriberConfig {
 	def := DefaultSubscriberConfig()
+	c.Shards = orDefault(c.Shards, def.Shards)
 	c.Consumer = orDefault(c.Consumer, def.Consumer)
 	c.Concurrency = orDefault(c.Concurrency, def.Concurrency)
 	c.MaxWaiting = orDefault(c.MaxWaiting, max(0, 8*c.Concurrency))

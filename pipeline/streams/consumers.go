@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -22,7 +23,7 @@ for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
 end
 return deleted`
 
-func (s *subscription) sweepConsumers(ctx context.Context) error {
+func (s *shard) sweepConsumers(ctx context.Context) error {
 	var failed error
 	silent := (deadLeases * s.cfg.Lease).Milliseconds()
 	for lane := range Lane(laneCount) {
@@ -58,8 +59,16 @@ return left and 1 or 0`
 func (s *subscription) giveBack() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
+	var all sync.WaitGroup
+	for shard := range s.each() {
+		all.Go(func() { shard.giveBack(ctx) })
+	}
+	all.Wait()
+}
+
+func (s *shard) giveBack(ctx context.Context) {
 	for lane := range Lane(laneCount) {
-		args := append([]any{s.cfg.Group, s.consumer, s.cfg.Lease.Milliseconds()}, s.window.abandoned(lane)...)
+		args := append([]any{s.cfg.Group, s.consumer, s.cfg.Lease.Milliseconds()}, s.window.abandoned(s, lane)...)
 		err := redis.NewScript(giveBackScript).Run(ctx, s.control, s.keys[lane:lane+1], args...).Err()
 		if err != nil && !groupIsGone(err) {
 			s.log.Warn("streams: what was held stays so until its lease is over", "error", err)
@@ -80,6 +89,6 @@ for _, p in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, ARGV
 end
 return 0`
 
-func (s *subscription) ackDeleted(ctx context.Context, lane Lane) error {
+func (s *shard) ackDeleted(ctx context.Context, lane Lane) error {
 	return redis.NewScript(ackDeletedScript).Run(ctx, s.control, s.keys[lane:lane+1], s.cfg.Group, s.consumer).Err()
 }

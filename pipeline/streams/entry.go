@@ -18,7 +18,7 @@ const (
 
 // entry is one stream entry that this consumer holds.
 type entry struct {
-	owner  *subscription
+	shard  *shard
 	lane   Lane
 	key    string
 	id     string

@@ -23,7 +23,7 @@ const (
 )
 
 // keep renews what is held, takes over what others left, and tidies up, until ctx ends.
-func (s *subscription) keep(ctx context.Context) {
+func (s *shard) keep(ctx context.Context) {
 	renew := time.NewTicker(s.cfg.RenewInterval)
 	defer renew.Stop()
 	trim := time.NewTicker(s.cfg.TrimInterval)
@@ -59,7 +59,7 @@ func (s *subscription) keep(ctx context.Context) {
 	}
 }
 
-func (s *subscription) nextClaim(more bool) time.Duration {
+func (s *shard) nextClaim(more bool) time.Duration {
 	if more {
 		return min(claimSoon, s.cfg.ClaimInterval)
 	}
@@ -86,7 +86,7 @@ if #claim > 5 then
 end
 return lost`
 
-func (s *subscription) renewAll(ctx context.Context) error {
+func (s *shard) renewAll(ctx context.Context) error {
 	var failed error
 	for lane := range Lane(laneCount) {
 		entries := s.renewable(lane)
@@ -103,8 +103,8 @@ func (s *subscription) renewAll(ctx context.Context) error {
 }
 
 // renewable returns the entries whose lease still runs. The others are not renewed any more: by now they may be someone else's.
-func (s *subscription) renewable(lane Lane) []*entry {
-	held := s.window.holding(lane)
+func (s *shard) renewable(lane Lane) []*entry {
+	held := s.window.holding(s, lane)
 	entries := held[:0]
 	for _, e := range held {
 		if s.current(e) {
@@ -116,7 +116,7 @@ func (s *subscription) renewable(lane Lane) []*entry {
 	return entries
 }
 
-func (s *subscription) renew(ctx context.Context, lane Lane, entries []*entry) error {
+func (s *shard) renew(ctx context.Context, lane Lane, entries []*entry) error {
 	args := make([]any, 2, 2+len(entries))
 	args[0], args[1] = s.cfg.Group, s.consumer
 	for _, e := range entries {
@@ -142,7 +142,7 @@ func (s *subscription) renew(ctx context.Context, lane Lane, entries []*entry) e
 }
 
 // claimAll takes over what dead consumers hold. It reports whether there is more than there was room for.
-func (s *subscription) claimAll(ctx context.Context) (more bool, failed error) {
+func (s *shard) claimAll(ctx context.Context) (more bool, failed error) {
 	if s.drainCtx.Err() != nil {
 		return false, nil
 	}
@@ -155,7 +155,7 @@ func (s *subscription) claimAll(ctx context.Context) (more bool, failed error) {
 }
 
 // claim goes on where it stopped: what others hold and renew may be more than one look can pass.
-func (s *subscription) claim(ctx context.Context, lane Lane) (more bool, err error) {
+func (s *shard) claim(ctx context.Context, lane Lane) (more bool, err error) {
 	for range claimRounds {
 		room := s.window.claimable()
 		if room < 1 {
@@ -171,7 +171,7 @@ func (s *subscription) claim(ctx context.Context, lane Lane) (more bool, err err
 	return true, nil
 }
 
-func (s *subscription) claimSome(ctx context.Context, lane Lane, room int) error {
+func (s *shard) claimSome(ctx context.Context, lane Lane, room int) error {
 	asked := s.since()
 	s.window.beginClaim()
 	defer s.window.endClaim()
@@ -192,7 +192,7 @@ func (s *subscription) claimSome(ctx context.Context, lane Lane, room int) error
 }
 
 // parseClaim reads an XAUTOCLAIM reply: [cursor, [[id, fields], …], …]. Redis before 7 gives nil for entries that were deleted from the stream.
-func (s *subscription) parseClaim(lane Lane, reply []any, asked time.Duration) (cursor string, entries []*entry, deleted bool) {
+func (s *shard) parseClaim(lane Lane, reply []any, asked time.Duration) (cursor string, entries []*entry, deleted bool) {
 	cursor = claimStart
 	if len(reply) < 2 {
 		return cursor, nil, false
@@ -212,7 +212,7 @@ func (s *subscription) parseClaim(lane Lane, reply []any, asked time.Duration) (
 }
 
 // countTakeovers asks how often each entry was delivered: a message that kills whoever takes it must not do so for ever.
-func (s *subscription) countTakeovers(ctx context.Context, lane Lane, entries []*entry) error {
+func (s *shard) countTakeovers(ctx context.Context, lane Lane, entries []*entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -232,7 +232,7 @@ func (s *subscription) countTakeovers(ctx context.Context, lane Lane, entries []
 	return nil
 }
 
-func (s *subscription) judgeTakeover(e *entry, takeovers int) {
+func (s *shard) judgeTakeover(e *entry, takeovers int) {
 	e.takeovers = takeovers
 	e.remember("taken over, time " + strconv.Itoa(takeovers))
 	if s.cfg.Dead != nil && takeovers > s.cfg.MaxTakeovers {

@@ -119,11 +119,11 @@ func TestASilentConsumerIsNotDeletedWithWhatItHolds(t *testing.T) {
 	must(t, err)
 	defer sub.reading.Close()
 	eventually(t, "the consumer without entries is deleted", func() bool {
-		must(t, sub.sweepConsumers(t.Context()))
+		must(t, sub.shards[0].sweepConsumers(t.Context()))
 		return len(f.consumers()) == 1
 	})
 	wait(t.Context(), 2*deadLeases*cfg.Lease)
-	must(t, sub.sweepConsumers(t.Context()))
+	must(t, sub.shards[0].sweepConsumers(t.Context()))
 	if left := f.consumers(); len(left) != 1 || left[0].Name != "busy" || len(f.pending()) != 1 {
 		t.Errorf("consumers %+v are left with %d entries pending, want the one that holds an entry", left, len(f.pending()))
 	}
@@ -139,11 +139,11 @@ func TestDeletedEntriesDoNotStayPending(t *testing.T) {
 	read := f.read(sub.consumer, 3)
 	must(t, f.client.XDel(t.Context(), f.key(), read[0].ID, read[2].ID).Err())
 	reply := []any{"0-0", []any{nil, []any{read[1].ID, []any{uuidField, "m1"}}, nil}}
-	_, entries, deleted := sub.parseClaim(Live, reply, 0)
+	_, entries, deleted := sub.shards[0].parseClaim(Live, reply, 0)
 	if len(entries) != 1 || entries[0].id != read[1].ID || !deleted {
 		t.Errorf("%d entries, deleted %v", len(entries), deleted)
 	}
-	must(t, sub.ackDeleted(t.Context(), Live))
+	must(t, sub.shards[0].ackDeleted(t.Context(), Live))
 	if left := f.pending(); len(left) != 1 || left[0].ID != read[1].ID {
 		t.Errorf("pending is %+v, want the one that is still in the stream", left)
 	}

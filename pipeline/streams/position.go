@@ -14,24 +14,43 @@ var ErrReset = errors.New("streams: the stream is not what it was")
 
 // Mark is a place in each of a topic's streams.
 type Mark struct {
-	prefix, topic string
-	last          [laneCount]entryID
+	topic string
+	ends  []streamEnd
 }
 
-// String returns the mark's ids, one for each lane.
+// streamEnd is the last id of a stream.
+type streamEnd struct {
+	key  string
+	last entryID
+}
+
+// String returns the mark's ids, with their streams.
 func (m Mark) String() string {
-	return fmt.Sprintf("%s/%s", m.last[Live], m.last[Bulk])
+	ends := make([]string, len(m.ends))
+	for i, end := range m.ends {
+		ends[i] = end.key + "/" + end.last.String()
+	}
+	return strings.Join(ends, ", ")
 }
 
-// Position returns the end of the topic's streams: everything that was added is at or below it, what will be added above. A stream that does not exist ends at 0-0.
+// Position returns the end of the topic's streams, whatever number of shards they are of: everything that was added is at or below it, what will be added above. A
+// stream that does not exist ends at 0-0.
 func Position(ctx context.Context, client redis.UniversalClient, prefix, topic string) (Mark, error) {
-	mark := Mark{prefix: prefix, topic: topic}
-	for lane := range Lane(laneCount) {
-		last, err := lastID(ctx, client, Key(prefix, topic, lane))
-		if err != nil {
-			return Mark{}, fmt.Errorf("position of %s: %w", topic, err)
+	mark := Mark{topic: topic}
+	all, err := topicStreams(ctx, client, prefix, topic)
+	if err != nil {
+		return mark, fmt.Errorf("position of %s: %w", topic, err)
+	}
+	for _, k := range all {
+		for _, key := range k {
+			last, err := lastID(ctx, client, key)
+			if err != nil {
+				return Mark{}, fmt.Errorf("position of %s: %w", topic, err)
+			}
+			if last != (entryID{}) {
+				mark.ends = append(mark.ends, streamEnd{key, last})
+			}
 		}
-		mark.last[lane] = last
 	}
 	return mark, nil
 }
@@ -39,8 +58,8 @@ func Position(ctx context.Context, client redis.UniversalClient, prefix, topic s
 // Passed reports whether the group has acked everything of the mark's topic up to it. ErrReset says that it is above the end of its stream.
 func Passed(ctx context.Context, client redis.UniversalClient, group string, mark Mark) (bool, error) {
 	passed := true
-	for lane := range Lane(laneCount) {
-		ok, err := passedLane(ctx, client, Key(mark.prefix, mark.topic, lane), group, mark.last[lane])
+	for _, end := range mark.ends {
+		ok, err := passedStream(ctx, client, group, end)
 		if err != nil {
 			return false, fmt.Errorf("has %s passed %s: %w", mark.topic, mark, err)
 		}
@@ -49,26 +68,23 @@ func Passed(ctx context.Context, client redis.UniversalClient, group string, mar
 	return passed, nil
 }
 
-func passedLane(ctx context.Context, client redis.UniversalClient, key, group string, mark entryID) (bool, error) {
-	if mark == (entryID{}) {
-		return true, nil
-	}
-	last, err := lastID(ctx, client, key)
+func passedStream(ctx context.Context, client redis.UniversalClient, group string, end streamEnd) (bool, error) {
+	last, err := lastID(ctx, client, end.key)
 	if err != nil {
 		return false, err
 	}
-	if last.before(mark) {
+	if last.before(end.last) {
 		return false, ErrReset
 	}
-	low, known, err := lowWater(ctx, client, key, group)
+	low, known, err := lowWater(ctx, client, end.key, group)
 	if err != nil || !known {
 		return false, err
 	}
-	if mark.before(low) {
+	if end.last.before(low) {
 		return true, nil
 	}
 	// What is between may have been deleted; then no one will ever ack it.
-	first, err := client.XRangeN(ctx, key, low.String(), mark.String(), 1).Result()
+	first, err := client.XRangeN(ctx, end.key, low.String(), end.last.String(), 1).Result()
 	if err != nil {
 		return false, err
 	}

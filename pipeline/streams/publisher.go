@@ -1,9 +1,11 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +18,8 @@ import (
 type PublisherConfig struct {
 	// Prefix stands before the topic in every key.
 	Prefix string
+	// Shards is over how many streams a topic is spread: one, if it is not named.
+	Shards map[string]int
 	// Timeout bounds one Publish call. After it the outcome is unknown: the messages may have been added.
 	Timeout time.Duration
 	// MaxBatch is how many messages one pipeline carries at most.
@@ -36,6 +40,11 @@ func (c PublisherConfig) Validate() error {
 	if c.MaxBatch < 0 {
 		faults = append(faults, fmt.Errorf("max_batch %d: must not be negative", c.MaxBatch))
 	}
+	for topic, n := range c.Shards {
+		if err := validShards(n); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", topic, err))
+		}
+	}
 	return errors.Join(faults...)
 }
 
@@ -51,9 +60,36 @@ type Publisher struct {
 	closed bool
 }
 
+// unrepeated is a command that no client sends twice, a cluster's client neither: the reply may be lost and the command done.
+type unrepeated struct{ *redis.StringCmd }
+
+// NoRetry returns true.
+func (unrepeated) NoRetry() bool { return true }
+
+// PublishError is the error of a Publish call of which some messages were added.
+type PublishError struct {
+	// Failed are the messages that were not added, or may not have been.
+	Failed []*message.Message
+	// Err is what is wrong with the first of them.
+	Err error
+}
+
+// Error names the messages.
+func (e *PublishError) Error() string {
+	uuids := make([]string, len(e.Failed))
+	for i, msg := range e.Failed {
+		uuids[i] = msg.UUID
+	}
+	return fmt.Sprintf("message %s: %s", strings.Join(uuids, ", "), e.Err)
+}
+
+// Unwrap returns Err.
+func (e *PublishError) Unwrap() error { return e.Err }
+
 // addition is one Publish call.
 type addition struct {
-	cmds  []redis.Cmder
+	msgs  []*message.Message
+	cmds  []redis.Cmder // of the messages, in their order
 	reply chan error
 	// left says that the caller gave up: what was not sent yet must not be sent later, when no one expects it.
 	left atomic.Bool
@@ -63,6 +99,11 @@ type addition struct {
 func NewPublisher(client redis.UniversalClient, cfg PublisherConfig) (*Publisher, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("publisher config: %w", err)
+	}
+	for topic, n := range cfg.Shards {
+		if err := readable(client, spread(cfg.Prefix, topic, n)[0]); err != nil {
+			return nil, fmt.Errorf("publisher config: %s, shards %d, prefix %q: %w", topic, n, cfg.Prefix, err)
+		}
 	}
 	def := DefaultPublisherConfig()
 	cfg.Timeout = orDefault(cfg.Timeout, def.Timeout)
@@ -78,7 +119,7 @@ func NewPublisher(client redis.UniversalClient, cfg PublisherConfig) (*Publisher
 }
 
 // Publish adds msgs to topic, each to its lane, in one pipeline, and returns when Redis has answered. It is bounded by the config's timeout and the context of the
-// first message. An error of any message is the error of the call; the others may have been added.
+// first message. An error of any message is the error of the call: a *PublishError, if it is known that others were added.
 func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 	if len(msgs) == 0 {
 		return nil
@@ -94,15 +135,22 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 }
 
 func (p *Publisher) prepare(topic string, msgs []*message.Message) (*addition, error) {
-	a := &addition{cmds: make([]redis.Cmder, len(msgs)), reply: make(chan error, 1)}
+	a := &addition{msgs: msgs, cmds: make([]redis.Cmder, len(msgs)), reply: make(chan error, 1)}
 	for i, msg := range msgs {
-		args, err := xadd(Key(p.cfg.Prefix, topic, LaneOf(msg)), msg)
+		args, err := xadd(p.key(topic, msg), msg)
 		if err != nil {
 			return nil, fmt.Errorf("message %s: %w", msg.UUID, err)
 		}
-		a.cmds[i] = redis.NewStringCmd(context.Background(), args...)
+		a.cmds[i] = unrepeated{redis.NewStringCmd(context.Background(), args...)}
 	}
 	return a, nil
+}
+
+func (p *Publisher) key(topic string, msg *message.Message) string {
+	if n := p.cfg.Shards[topic]; n > 1 {
+		return shardKey(p.cfg.Prefix, topic, shardOf(msg.UUID, n), LaneOf(msg))
+	}
+	return Key(p.cfg.Prefix, topic, LaneOf(msg))
 }
 
 func (p *Publisher) add(ctx context.Context, a *addition) error {
@@ -211,17 +259,23 @@ func (p *Publisher) flush(batch []*addition) {
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	for _, a := range batch {
-		a.reply <- firstError(a.cmds)
+		a.reply <- a.outcome()
 	}
 }
 
-func firstError(cmds []redis.Cmder) error {
-	for _, cmd := range cmds {
+// outcome returns the error of the call, once all of its commands are done.
+func (a *addition) outcome() error {
+	var failed []*message.Message
+	var first error
+	for i, cmd := range a.cmds {
 		if err := cmd.Err(); err != nil {
-			return err
+			failed, first = append(failed, a.msgs[i]), cmp.Or(first, err)
 		}
 	}
-	return nil
+	if len(failed) == 0 || len(failed) == len(a.msgs) {
+		return first
+	}
+	return &PublishError{Failed: failed, Err: first}
 }
 
 func orDefault[T comparable](value, def T) T {

@@ -19,7 +19,8 @@ const (
 
 // reader is the state of the loop that reads.
 type reader struct {
-	*subscription
+	*shard
+	seat *seat
 
 	last     time.Time       // when the last read returned
 	full     bool            // it brought all that it asked for
@@ -34,9 +35,10 @@ type plan struct {
 	block bool
 }
 
-// read hands entries to the window until the subscription ends. A lost group or stream is made again, from its beginning.
-func (s *subscription) read() {
-	r := &reader{subscription: s}
+// read hands entries to the window until the subscription ends. A lost group or stream is made again, from its beginning; a leftover is not, and read ends.
+func (s *shard) read() {
+	r := &reader{shard: s, seat: s.window.sit()}
+	defer s.window.stand(r.seat)
 	trouble := s.newTrouble("read")
 	for s.drainCtx.Err() == nil {
 		space, ok := r.await()
@@ -45,8 +47,11 @@ func (s *subscription) read() {
 		}
 		err := r.fetch(r.plan(space))
 		if groupIsGone(err) {
+			if s.leftover {
+				return
+			}
 			s.log.Warn("streams: the consumer group is gone, making it again", "error", err)
-			err = s.createGroups(s.drainCtx)
+			err = createGroups(s.drainCtx, s.control, s.keys, s.cfg.Group)
 		}
 		if err != nil {
 			trouble.wait(s.drainCtx, err)
@@ -70,12 +75,11 @@ func (r *reader) await() (room, bool) {
 	pause := time.NewTimer(gap - time.Since(r.last))
 	defer pause.Stop()
 	for {
-		space := r.window.ask(want)
-		if space.live >= want.live && space.bulk >= want.bulk {
+		if space, ok := r.window.ask(r.seat, want); ok {
 			return space, true
 		}
 		select {
-		case <-r.window.freed:
+		case <-r.seat.freed:
 		case <-pause.C:
 			want = room{live: 1, bulk: noBulk}
 		case <-r.drainCtx.Done():
@@ -127,8 +131,9 @@ func (r *reader) fetch(p plan) error {
 		entries = r.parse(entries, reply, issued, &got)
 	}
 	r.learn(p, got)
-	r.window.push(entries, r.backlog[Live])
+	r.window.push(r.seat, entries, r.full, r.backlog[Live])
 	if len(entries) > 0 {
+		r.brought.Store(int64(r.since()))
 		r.count.reads.Add(1)
 		r.count.received.Add(int64(len(entries)))
 	}
@@ -201,22 +206,22 @@ func (r *reader) parse(entries []*entry, reply []any, issued time.Duration, got 
 }
 
 // newEntry makes an entry of [id, [field, value, …]]. It returns nil for one that was deleted while pending, which Redis before 7 gives as nil.
-func (s *subscription) newEntry(lane Lane, item any, issued time.Duration) *entry {
+func (s *shard) newEntry(lane Lane, item any, issued time.Duration) *entry {
 	pair, _ := item.([]any)
 	if len(pair) != 2 {
 		return nil
 	}
 	id, _ := pair[0].(string)
 	fields, _ := pair[1].([]any)
-	e := &entry{owner: s, lane: lane, key: s.keys[lane], id: id, fields: fields}
+	e := &entry{shard: s, lane: lane, key: s.keys[lane], id: id, fields: fields}
 	e.hold(issued)
 	return e
 }
 
 // createGroups makes the group on both lanes, from the beginning of each stream.
-func (s *subscription) createGroups(ctx context.Context) error {
-	for _, key := range s.keys {
-		if err := createGroup(ctx, s.control, key, s.cfg.Group); err != nil {
+func createGroups(ctx context.Context, client redis.UniversalClient, keys keys, group string) error {
+	for _, key := range keys {
+		if err := createGroup(ctx, client, key, group); err != nil {
 			return err
 		}
 	}

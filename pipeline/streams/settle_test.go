@@ -9,10 +9,10 @@ func TestWhatIsAckedAsTimeRunsOutIsSent(t *testing.T) {
 	must(t, err)
 	defer sub.reading.Close()
 	sub.kill()
-	for range cap(sub.acks) {
-		sub.settle(&entry{owner: sub})
+	for range cap(sub.shards[0].acks) {
+		sub.settle(&entry{shard: sub.shards[0]})
 	}
-	if got := len(sub.acks); got != cap(sub.acks) {
-		t.Errorf("%d of %d acks are sent", got, cap(sub.acks))
+	if got := len(sub.shards[0].acks); got != cap(sub.shards[0].acks) {
+		t.Errorf("%d of %d acks are sent", got, cap(sub.shards[0].acks))
 	}
 }

@@ -6,6 +6,11 @@
 //	prefix + topic            live
 //	prefix + topic + ".bulk"  bulk: what may wait (floods, replays, sweeps)
 //
+// A topic may be spread over several shards, by a hash of the message's UUID. Then each shard has the two, from 0:
+//
+//	prefix + "{" + topic + ".0}"
+//	prefix + "{" + topic + ".0}.bulk"
+//
 // What happens to an entry:
 //
 //	XADD → XREADGROUP → ready ──emit──→ running ──Ack──→ settled → XACK → XTRIM
@@ -42,14 +47,6 @@ func (l Lane) String() string {
 		return "bulk"
 	}
 	return "live"
-}
-
-// Key returns the Redis key of a topic's lane.
-func Key(prefix, topic string, lane Lane) string {
-	if lane == Bulk {
-		return prefix + topic + ".bulk"
-	}
-	return prefix + topic
 }
 
 type (
@@ -111,7 +108,7 @@ func Entry(msg *message.Message) string {
 // begin nothing more with the message.
 func Held(msg *message.Message) bool {
 	e := entryOf(msg)
-	return e != nil && e.owner.current(e)
+	return e != nil && e.shard.current(e)
 }
 
 // Fail records why a handler is about to nack msg. The reason becomes a line of Dead.History.

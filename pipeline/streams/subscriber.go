@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Subscriber reads topics as one consumer group. Every Subscribe is a subscription of its own. There are two connections for a topic: one that waits for entries, and
-// one for everything else, which all topics share.
+// Subscriber reads topics as one consumer group. Every Subscribe is a subscription of its own. There are two connections for a shard of a topic at most: one that
+// waits for entries, and one for everything else, which all topics share.
 type Subscriber struct {
 	cfg     SubscriberConfig
 	client  redis.UniversalClient // the one that was given: only to derive from
@@ -56,7 +56,10 @@ func NewSubscriber(client redis.UniversalClient, cfg SubscriberConfig) (*Subscri
 		return nil, fmt.Errorf("subscriber config: %w", err)
 	}
 	cfg = cfg.withDefaults()
-	control, err := derive(client, own{pool: 1, timeout: max(cfg.Lease/3, time.Second)})
+	if err := readable(client, spread(cfg.Prefix, "topic", cfg.Shards)[0]); err != nil {
+		return nil, fmt.Errorf("shards %d, prefix %q: %w", cfg.Shards, cfg.Prefix, err)
+	}
+	control, err := derive(client, own{pool: cfg.Shards, timeout: max(cfg.Lease/3, time.Second)})
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +92,8 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 func (s *Subscriber) SubscribeInitialize(topic string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Lease)
 	defer cancel()
-	for lane := range Lane(laneCount) {
-		if err := createGroup(ctx, s.control, Key(s.cfg.Prefix, topic, lane), s.cfg.Group); err != nil {
+	for _, keys := range spread(s.cfg.Prefix, topic, s.cfg.Shards) {
+		if err := createGroups(ctx, s.control, keys, s.cfg.Group); err != nil {
 			return fmt.Errorf("initialize %s: %w", topic, err)
 		}
 	}

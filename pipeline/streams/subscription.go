@@ -2,9 +2,10 @@ package streams
 
 import (
 	"context"
+	"iter"
 	"log/slog"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -14,7 +15,7 @@ import (
 // flushTime is how long the last acks, and what is given back, may take once the messages in flight are done.
 const flushTime = 2 * time.Second
 
-// subscription is one topic being read: a reader, workers as there is work, a keeper of leases, and a sender of acks.
+// subscription is one topic being read: its shards, and workers as there is work.
 type subscription struct {
 	cfg      SubscriberConfig
 	control  redis.UniversalClient
@@ -22,45 +23,54 @@ type subscription struct {
 	now      func() time.Time
 	topic    string
 	consumer string
-	keys     [laneCount]string
 	log      *slog.Logger
 	out      chan *message.Message
-	acks     chan *entry
 	window   *window
 	began    time.Time
 
-	reading   redis.UniversalClient // its one connection is the one that waits in XREADGROUP
-	readingID atomic.Int64          // its CLIENT ID, 0 if unknown
+	reading   redis.UniversalClient // each of its connections is one that waits in XREADGROUP
+	readingID clientIDs
 	workers   sync.WaitGroup
-	trimmable atomic.Bool       // something was acked since the streams were trimmed
-	claimFrom [laneCount]string // where the keeper goes on to look for entries of dead consumers
 
-	drainCtx context.Context // ends when the subscription is to end
-	end      context.CancelFunc
-	life     context.Context // of the messages: ends when they are out of time
-	kill     context.CancelFunc
-	flushing context.Context // of the acks: ends a while after the last message
-	stopAcks context.CancelFunc
+	shards     []*shard // what the topic is spread over now
+	leftovers  []*shard // what it was spread over before, and is not empty yet; the finder of leftovers has them while the subscription runs
+	candidates []keys   // where leftovers may be
+	readers    sync.WaitGroup
+	keepers    sync.WaitGroup
+	ackers     sync.WaitGroup
+
+	drainCtx    context.Context // ends when the subscription is to end
+	end         context.CancelFunc
+	life        context.Context // of the messages: ends when they are out of time
+	kill        context.CancelFunc
+	flushing    context.Context // of the acks: ends a while after the last message
+	stopAcks    context.CancelFunc
+	keeping     context.Context // of the leases: ends when there is nothing to hold any more
+	stopKeeping context.CancelFunc
 }
 
 func newSubscription(ctx context.Context, s *Subscriber, topic string) (*subscription, error) {
 	sub := &subscription{
 		cfg: s.cfg, control: s.control, count: &s.count, now: s.now, topic: topic, consumer: consumerName(s.cfg.Consumer),
-		log: s.cfg.Logger.With("topic", topic, "group", s.cfg.Group),
-		out: make(chan *message.Message), acks: make(chan *entry, 2*s.cfg.Concurrency), began: s.now(),
-	}
-	for lane := range Lane(laneCount) {
-		sub.keys[lane] = Key(s.cfg.Prefix, topic, lane)
-		sub.claimFrom[lane] = claimStart
+		log: s.cfg.Logger.With("topic", topic, "group", s.cfg.Group), out: make(chan *message.Message), began: s.now(),
 	}
 	sub.window = newWindow(s.cfg, func() { sub.workers.Go(sub.work) })
+	for _, keys := range spread(s.cfg.Prefix, topic, s.cfg.Shards) {
+		sub.shards = append(sub.shards, newShard(sub, keys))
+	}
+	for _, keys := range everyShard(s.cfg.Prefix, topic) {
+		if !slices.ContainsFunc(sub.shards, func(own *shard) bool { return own.keys == keys }) && readable(s.client, keys) == nil {
+			sub.candidates = append(sub.candidates, keys)
+		}
+	}
 	var err error
-	if sub.reading, err = derive(s.client, own{pool: 1, timeout: s.cfg.Block + 10*time.Second, id: &sub.readingID}); err != nil {
+	if sub.reading, err = derive(s.client, own{pool: MaxShards + 1, timeout: s.cfg.Block + 10*time.Second, ids: &sub.readingID}); err != nil {
 		return nil, err
 	}
 	sub.drainCtx, sub.end = context.WithCancel(ctx)
 	sub.life, sub.kill = context.WithCancel(context.WithoutCancel(ctx))
 	sub.flushing, sub.stopAcks = context.WithCancel(context.Background())
+	sub.keeping, sub.stopKeeping = context.WithCancel(context.Background())
 	return sub, nil
 }
 
@@ -70,63 +80,53 @@ func (s *subscription) run() {
 	defer s.end()
 	defer s.kill()
 	defer s.stopAcks()
-	var keeper, acker sync.WaitGroup
-	keeping, stopKeeping := context.WithCancel(context.Background())
-	defer stopKeeping()
-	acker.Go(s.sendAcks)
-	if s.connect() {
-		keeper.Go(func() { s.keep(keeping) })
-		s.readUntilEnd()
-	}
+	defer s.stopKeeping()
+	s.readUntilEnd()
 	s.window.close()
 	s.finishWork()
 	outOfTime := time.AfterFunc(flushTime, s.stopAcks)
 	defer outOfTime.Stop()
-	close(s.acks)
-	acker.Wait()
-	stopKeeping()
-	keeper.Wait()
+	for shard := range s.each() {
+		close(shard.acks)
+	}
+	s.ackers.Wait()
+	s.stopKeeping()
+	s.keepers.Wait()
 	s.giveBack()
 	_ = s.reading.Close() // already closed if it had to be cut
 }
 
-// connect makes the groups, for as long as it takes. It reports false if the subscription ended first.
-func (s *subscription) connect() bool {
-	trouble := s.newTrouble("connect")
-	for s.drainCtx.Err() == nil {
-		err := s.createGroups(s.drainCtx)
-		if err == nil {
-			trouble.over()
-			return true
+// each passes the shards, and what is left over of others. It is for when the readers have ended.
+func (s *subscription) each() iter.Seq[*shard] {
+	return func(yield func(*shard) bool) {
+		for _, shard := range slices.Concat(s.shards, s.leftovers) {
+			if !yield(shard) {
+				return
+			}
 		}
-		trouble.wait(s.drainCtx, err)
 	}
-	return false
 }
 
-// readUntilEnd runs the reader and ends it promptly: XREADGROUP does not heed a context, so it is unblocked from outside, and cut if that does not help.
+// readUntilEnd runs the readers and ends them promptly: XREADGROUP does not heed a context, so it is unblocked from outside, and cut if that does not help.
 func (s *subscription) readUntilEnd() {
+	for _, shard := range s.shards {
+		s.ackers.Go(shard.sendAcks)
+		s.readers.Go(shard.run)
+	}
+	s.readers.Go(s.findLeftovers)
+	<-s.drainCtx.Done()
+	s.window.close()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.read()
+		s.readers.Wait()
 	}()
-	select {
-	case <-done:
-		return
-	case <-s.drainCtx.Done():
-	}
-	s.window.close()
 	cut := time.NewTimer(s.cfg.Block + time.Second)
 	defer cut.Stop()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
-		if id := s.readingID.Load(); id != 0 {
-			ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Block)
-			_ = s.control.ClientUnblock(ctx, id).Err() // the next tick tries again
-			cancel()
-		}
+		s.unblock()
 		select {
 		case <-done:
 			return
@@ -139,6 +139,21 @@ func (s *subscription) readUntilEnd() {
 	}
 }
 
+// unblock ends the reads that wait. In a cluster they end by themselves.
+func (s *subscription) unblock() {
+	ids := s.readingID.all()
+	if len(ids) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Block)
+	defer cancel()
+	pipe := s.control.Pipeline()
+	for _, id := range ids {
+		pipe.ClientUnblock(ctx, id)
+	}
+	_, _ = pipe.Exec(ctx) // the next tick tries again
+}
+
 // finishWork waits for what is in flight, and ends its contexts when its time is over.
 func (s *subscription) finishWork() {
 	timeout := time.AfterFunc(s.cfg.ShutdownTimeout, s.kill)
@@ -148,31 +163,3 @@ func (s *subscription) finishWork() {
 
 // since returns the time since the subscription began, by its clock.
 func (s *subscription) since() time.Duration { return s.now().Sub(s.began) }
-
-// trouble paces and reports the repetition of what fails.
-type trouble struct {
-	log      *slog.Logger
-	what     string
-	failures int
-}
-
-func (s *subscription) newTrouble(what string) *trouble { return &trouble{log: s.log, what: what} }
-
-// wait lets a moment pass, up to half a second, and logs the first failure of a row.
-func (t *trouble) wait(ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	if t.failures == 0 {
-		t.log.Warn("streams: cannot "+t.what+", trying again", "error", err)
-	}
-	t.failures++
-	wait(ctx, min(20*time.Millisecond<<min(t.failures, 6), 500*time.Millisecond))
-}
-
-func (t *trouble) over() {
-	if t.failures > 0 {
-		t.log.Info("streams: can "+t.what+" again", "failures", t.failures)
-	}
-	t.failures = 0
-}

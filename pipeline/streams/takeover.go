@@ -4,13 +4,17 @@ package streams
 func (w *window) beginClaim() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ackedInClaim = map[string]bool{}
+	if w.claims++; w.claims == 1 {
+		w.ackedInClaim = map[string]bool{}
+	}
 }
 
 func (w *window) endClaim() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ackedInClaim = nil
+	if w.claims--; w.claims == 0 {
+		w.ackedInClaim = nil
+	}
 }
 
 // pushAgain takes in what was taken over from others. It goes first: it has waited for a lease already. What was our own, and acked since Redis gave it, is over.

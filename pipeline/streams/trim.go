@@ -11,7 +11,7 @@ import (
 )
 
 // trimAll removes from the streams what every group has acked. It does nothing if nothing was acked since.
-func (s *subscription) trimAll(ctx context.Context) error {
+func (s *shard) trimAll(ctx context.Context) error {
 	if !s.trimmable.Swap(false) {
 		return nil
 	}

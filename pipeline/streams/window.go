@@ -6,50 +6,45 @@ import (
 	"time"
 )
 
-// window is what a subscription holds: every entry from its delivery to its confirmed ack, and the order in which those that are ready are run.
+// window is what a subscription works on: it gives its readers room, and says in which order the entries that are ready are run. What a shard holds, every entry from
+// its delivery to its confirmed ack, is guarded by it.
 //
 // At most size entries run at once, and bulk never takes the last eighth of the slots, so that a live message does not wait for a slow bulk one to end.
 type window struct {
 	size, bulkSize, maxWaiting, weight int
 
-	start func()        // starts a worker; called with mu held
-	freed chan struct{} // told when what the reader asked for has become free
+	start func() // starts a worker; called with mu held
 
 	mu                            sync.Mutex
-	held                          [laneCount]map[string]*entry
 	again                         [laneCount]fifo // taken over, or waited long enough
 	live, bulk                    fifo
 	waiting                       dueHeap
 	timer                         *time.Timer
 	workers, running, runningBulk int
-	streak                        int  // live entries begun while bulk waited
-	liveBacklog                   bool // the stream has more live entries than the last read brought
-	asked                         room
+	streak                        int             // live entries begun while bulk waited
+	seats, hungry, backlogged     int             // how many seats there are, and how many of them are full, and have more
+	queue                         []*seat         // who waits for room
+	claims                        int             // under way
 	ackedInClaim                  map[string]bool // what was acked since a claim began, nil outside of one
 	closed                        bool
 }
 
-// room is how many entries of each lane there is place for. Bulk is also limited by live's.
-type room struct{ live, bulk int }
-
 func newWindow(cfg SubscriberConfig, start func()) *window {
 	w := &window{
 		size: cfg.Concurrency, bulkSize: max(1, cfg.Concurrency-(cfg.Concurrency+7)/8), maxWaiting: cfg.MaxWaiting, weight: cfg.BulkWeight,
-		start: start, freed: make(chan struct{}, 1),
-	}
-	for lane := range w.held {
-		w.held[lane] = map[string]*entry{}
+		start: start,
 	}
 	w.timer = time.AfterFunc(time.Hour, w.wake)
 	w.timer.Stop()
 	return w
 }
 
-// push takes in what a read brought, and says whether the stream has more of live. An entry that is held already is not begun twice: it is only ours again.
-func (w *window) push(entries []*entry, liveBacklog bool) {
+// push takes in what a read brought, and whether it brought all that it asked for, and its stream has more of live. An entry that is held already is not begun
+// twice: it is only ours again.
+func (w *window) push(s *seat, entries []*entry, full, more bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.liveBacklog = liveBacklog
+	w.note(s, full, more)
 	for _, e := range entries {
 		if !w.admit(e) {
 			continue
@@ -61,14 +56,15 @@ func (w *window) push(entries []*entry, liveBacklog bool) {
 		}
 	}
 	w.kick()
+	w.tell()
 }
 
 func (w *window) admit(e *entry) bool {
-	if old := w.held[e.lane][e.id]; old != nil {
+	if old := e.shard.held[e.lane][e.id]; old != nil {
 		old.hold(time.Duration(e.renewed.Load()))
 		return false
 	}
-	w.held[e.lane][e.id] = e
+	e.shard.held[e.lane][e.id] = e
 	return true
 }
 
@@ -123,7 +119,7 @@ func (w *window) choose() *entry {
 	case w.live.len() > 0:
 		w.streak++
 		return w.live.pop()
-	case w.liveBacklog:
+	case w.backlogged > 0:
 		return nil // live entries are about to be read, and it is still their turn
 	}
 	w.streak = 0
@@ -153,7 +149,7 @@ func (w *window) park(e *entry, due time.Time) {
 func (w *window) drop(e *entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.held[e.lane], e.id)
+	delete(e.shard.held[e.lane], e.id)
 	w.leave(e, ready)
 }
 
@@ -164,20 +160,6 @@ func (w *window) leave(e *entry, to state) {
 		w.runningBulk--
 	}
 	w.tell()
-}
-
-// tell lets the reader go on if it waits for room that there is now.
-func (w *window) tell() {
-	if w.asked.live == 0 {
-		return
-	}
-	if r := w.space(); r.live >= w.asked.live && r.bulk >= w.asked.bulk {
-		w.asked = room{}
-		select {
-		case w.freed <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // wake makes ready what has waited long enough.
@@ -200,34 +182,13 @@ func (w *window) wake() {
 	w.tell()
 }
 
-func (w *window) space() room {
-	if len(w.waiting) >= w.maxWaiting {
-		return room{}
-	}
-	bulkFree := w.bulkSize - w.runningBulk
-	free := w.size - w.running - w.live.len() - w.again[Live].len() - min(bulkFree, w.again[Bulk].len())
-	return room{live: free, bulk: min(free, bulkFree-w.again[Bulk].len()) - w.bulk.len()}
-}
-
-// ask returns the room that there is; if it is less than what is wanted, freed is told once there is that much.
-func (w *window) ask(want room) room {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	r := w.space()
-	w.asked = room{}
-	if r.live < want.live || r.bulk < want.bulk {
-		w.asked = want
-	}
-	return r
-}
-
 // forget lets go of entries whose ack is confirmed.
 func (w *window) forget(entries []*entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range entries {
-		if w.held[e.lane][e.id] == e {
-			delete(w.held[e.lane], e.id)
+		if e.shard.held[e.lane][e.id] == e {
+			delete(e.shard.held[e.lane], e.id)
 		}
 		if w.ackedInClaim != nil {
 			w.ackedInClaim[e.key+"/"+e.id] = true
@@ -235,12 +196,12 @@ func (w *window) forget(entries []*entry) {
 	}
 }
 
-// holding returns the entries of a lane that are held.
-func (w *window) holding(lane Lane) []*entry {
+// holding returns the entries of a shard's lane that are held.
+func (w *window) holding(s *shard, lane Lane) []*entry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	entries := make([]*entry, 0, len(w.held[lane]))
-	for _, e := range w.held[lane] {
+	entries := make([]*entry, 0, len(s.held[lane]))
+	for _, e := range s.held[lane] {
 		entries = append(entries, e)
 	}
 	return entries
@@ -271,12 +232,12 @@ func (w *window) close() {
 	w.timer.Stop()
 }
 
-// abandoned returns the ids of a lane's entries that still run.
-func (w *window) abandoned(lane Lane) []any {
+// abandoned returns the ids of the entries of a shard's lane that still run.
+func (w *window) abandoned(s *shard, lane Lane) []any {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var ids []any
-	for id, e := range w.held[lane] {
+	for id, e := range s.held[lane] {
 		if e.state == running {
 			ids = append(ids, id)
 		}

@@ -56,16 +56,16 @@ func (s *subscription) handle(e *entry) {
 	}
 }
 
-// settle gives e to the sender of acks. It is held, and renewed, until Redis has confirmed.
+// settle gives e to its shard's sender of acks. It is held, and renewed, until Redis has confirmed.
 func (s *subscription) settle(e *entry) {
 	s.window.done(e, settled)
 	select {
-	case s.acks <- e: // even if time is over: what is done should not be done again
+	case e.shard.acks <- e: // even if time is over: what is done should not be done again
 		return
 	default:
 	}
 	select {
-	case s.acks <- e:
+	case e.shard.acks <- e:
 	case <-s.life.Done(): // Redis takes no acks, and there is no time to wait for it
 	}
 }
