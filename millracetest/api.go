@@ -2,6 +2,7 @@ package millracetest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,8 +49,12 @@ func (g *Gateway) SendTo(path string, e map[string]any) Sent {
 // Try hands an event in that may be refused; a header may follow as name and
 // value. What is taken, the gateway is held to when the test is over.
 func (g *Gateway) Try(path string, e any, header ...string) (Sent, error) {
+	return g.try(call{method: http.MethodPost, path: path, body: e, header: header})
+}
+
+func (g *Gateway) try(c call) (Sent, error) {
 	var sent Sent
-	answered, err := g.exchange(call{http.MethodPost, path, e, header}, &sent)
+	answered, err := g.exchange(c, &sent)
 	if err != nil {
 		return sent, err
 	}
@@ -97,6 +102,7 @@ func Refused(err error) Refusal {
 // call is one call of the project's API. Its body is text as it is, or what
 // is to be JSON.
 type call struct {
+	at           string // a server's URL; empty: the gateway's
 	method, path string
 	body         any
 	header       []string
@@ -138,7 +144,7 @@ func (g *Gateway) request(c call) (*http.Request, error) {
 		}
 		content = bytes.NewReader(text)
 	}
-	q, err := http.NewRequest(c.method, g.Access.URL+"/api/v1/projects/"+g.Access.ProjectID+c.path, content)
+	q, err := http.NewRequest(c.method, cmp.Or(c.at, g.Access.URL)+"/api/v1/projects/"+g.Access.ProjectID+c.path, content)
 	if err != nil {
 		return nil, err
 	}

@@ -62,6 +62,8 @@ type Gateway struct {
 	Server   *Role
 	Agent    *Role
 	Egress   *Role
+	// Spare is the second egress of a gateway with TwoEgresses.
+	Spare *Role
 
 	settings []string
 	apart    bool
@@ -113,7 +115,7 @@ func New(t testing.TB, setups ...Setup) *Gateway {
 	g.Access = app.DevAccess{URL: "http://" + g.Config.Server.Listen, ProjectID: made.ProjectID, APIKey: made.APIKey}
 	t.Cleanup(g.atRest)
 	if g.spare != "" {
-		g.newRole("egress", "egress.listen="+g.spare)
+		g.Spare = g.newRole("egress", "egress.listen="+g.spare)
 	}
 	g.Egress, g.Server, g.Agent = g.newRole("egress"), g.newRole("server"), g.newRole("agent")
 	return g
@@ -126,6 +128,19 @@ func (g *Gateway) AnotherAgent() *Role {
 		g.t.Fatal("two agents of one process would be one consumer: make the gateway with Apart")
 	}
 	return g.newRole("agent")
+}
+
+// AnotherServer starts one more server, which has an address of its own: a
+// load goes there if it says so.
+func (g *Gateway) AnotherServer() *Role {
+	g.t.Helper()
+	if !g.apart {
+		g.t.Fatal("roles of one process have one address: make the gateway with Apart")
+	}
+	listen := address(g.t)
+	r := g.newRole("server", "server.listen="+listen)
+	r.url = "http://" + listen
+	return r
 }
 
 // configure is a gateway on free ports, with times short enough for a test.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 )
@@ -16,6 +17,9 @@ type Load struct {
 	Ack string
 	// Keyed events have an idempotency key, so that one sent again is one.
 	Keyed bool
+	// Servers take the load in turn; none: the gateway's takes it all. A client
+	// whom one does not answer goes on to the next.
+	Servers []*Role
 	// Meanwhile is done while the load goes on, at even distances.
 	Meanwhile []func()
 }
@@ -76,8 +80,14 @@ func (g *Gateway) insist(l Load, i int, id *string) error {
 		header = []string{"Prefer", "ack=" + l.Ack}
 	}
 	var refused error
+	turn := i
 	err := until("the event is taken", func() error {
-		sent, err := g.Try("/events", e, header...)
+		c := call{method: http.MethodPost, path: "/events", body: e, header: header}
+		if len(l.Servers) > 0 {
+			c.at = l.Servers[turn%len(l.Servers)].url
+		}
+		turn++
+		sent, err := g.try(c)
 		if Refused(err).Status/100 == 4 {
 			refused, err = err, nil
 		}

@@ -18,6 +18,8 @@ type Role struct {
 	name    string
 	// settings are its own, beyond the gateway's.
 	settings []string
+	// url is where a server beside the first takes calls.
+	url string
 	// admin is where a process of its own tells how it is.
 	admin   string
 	reload  chan app.Config
