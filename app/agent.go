@@ -8,6 +8,7 @@ import (
 	"time"
 
 	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/egress"
 	"github.com/millrace-dev/millrace/handlers"
 	"github.com/millrace-dev/millrace/pipeline"
 	"github.com/millrace-dev/millrace/sinks"
@@ -18,7 +19,9 @@ import (
 type agent struct {
 	process *process
 	sinks   *sinks.Sinks
-	leader  *leader
+	// dialer is how sources reach what tenants name.
+	dialer *egress.Dialer
+	leader *leader
 	// stages is their tuning, as they run now.
 	stages     pipeline.Config
 	flow       *flow
@@ -32,7 +35,10 @@ func startAgent(p *process) (*agent, error) {
 		return nil, err
 	}
 	a := &agent{process: p, sinks: outlets, leader: newLeader(p.store.Lead, p.logger), stages: p.config.Stages}
-	if err := a.start(); err != nil {
+	if a.dialer, err = egress.NewDialer(p.config.Egress.Config, p.logger); err == nil {
+		err = a.start()
+	}
+	if err != nil {
 		outlets.Close()
 		return nil, err
 	}
@@ -90,7 +96,9 @@ func (a *agent) readBrokers() (end func() error, err error) {
 // openSource runs the ingest stage for one source.
 func (a *agent) openSource(live *pipeline.Live, s millrace.Source) (sources.Broker, func(), error) {
 	p := a.process
-	broker, err := sources.NewBroker(sources.BrokerConfig{Source: s, ShutdownTimeout: p.config.Streams.ShutdownTimeout, Logger: p.logger.With("source", s.ID)})
+	broker, err := sources.NewBroker(sources.BrokerConfig{
+		Source: s, ShutdownTimeout: p.config.Streams.ShutdownTimeout, Dial: a.dialer.DialContext, Logger: p.logger.With("source", s.ID),
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -123,7 +123,7 @@ func (s *server) api(stages pipeline.Config) (http.Handler, error) {
 	api, err := httpapi.New(c, httpapi.Deps{
 		Authenticate: p.store.Authenticate, Submitter: s,
 		Projects: p.store, Keys: p.store, Endpoints: p.store, Subscriptions: p.store, Events: p.store, Deliveries: p.store,
-		DeadLetters: p.store, Facts: p.store, Sources: p.store,
+		DeadLetters: p.store, Facts: p.store, Sources: judgedSources{p.store, policy},
 		Replayer: replayer{p}, Redriver: redriver{p, s}, Inbound: sources.Inbound{Now: p.clock.Now},
 		CheckURL: policy.CheckURL, CheckAddress: policy.CheckAddress, Ready: p.ready,
 		Metrics: promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}), Observe: p.metrics.request, Log: p.logger, Now: p.clock.Now,

@@ -6,8 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"sync"
 	"time"
 
@@ -46,7 +44,7 @@ func newAMQP(c BrokerConfig) *amqpBroker {
 		link: newLink(c, c.workers(amqpWorkers)), source: c.Source, queue: *c.Source.PubSub.AMQP,
 		heartbeat: amqpHeartbeat, lagEvery: amqpLagEvery,
 	}
-	b.tls = &tls.Config{ServerName: b.queue.Host, MinVersion: tls.VersionTLS12}
+	b.tls = &tls.Config{MinVersion: tls.VersionTLS12}
 	b.connection = b.read
 	return b
 }
@@ -89,8 +87,7 @@ func (b *amqpBroker) read(ctx context.Context, e *emitter) error {
 func (b *amqpBroker) dial(ctx context.Context) (*amqp.Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, amqpHandshake)
 	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(b.queue.Host, strconv.Itoa(b.queue.Port)))
+	conn, err := b.config.dial(ctx, "tcp", b.queue.HostPort())
 	if err != nil {
 		return nil, fmt.Errorf("the broker cannot be reached: %w", err)
 	}
@@ -98,12 +95,9 @@ func (b *amqpBroker) dial(ctx context.Context) (*amqp.Connection, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	if b.queue.Schema == "amqps" {
-		secured := tls.Client(conn, b.tls)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			_ = conn.Close() // it is of no use
+		if conn, err = secured(ctx, conn, b.tls, b.queue.HostPort()); err != nil {
 			return nil, fmt.Errorf("no TLS connection to the broker: %w", err)
 		}
-		conn = secured
 	}
 	logged, err := amqp.Open(conn, b.login())
 	if err != nil {

@@ -2,8 +2,10 @@ package sources
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +31,9 @@ type BrokerConfig struct {
 	Source millrace.Source
 	// ShutdownTimeout is how long what is in flight may take when it ends.
 	ShutdownTimeout time.Duration
+	// Dial connects to an address that a tenant gave, or a broker of theirs
+	// names, if the operator lets them. What it says otherwise, they read.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger names the source in each line.
 	Logger *slog.Logger
 }
@@ -37,6 +42,9 @@ type BrokerConfig struct {
 func NewBroker(c BrokerConfig) (Broker, error) {
 	if c.Source.PubSub == nil {
 		return nil, fmt.Errorf("source %s reads no broker", c.Source.ID)
+	}
+	if c.Dial == nil {
+		return nil, fmt.Errorf("source %s has no way to its broker", c.Source.ID)
 	}
 	switch kind := c.Source.PubSub.Kind; kind {
 	case millrace.BrokerKafka:
@@ -50,6 +58,36 @@ func NewBroker(c BrokerConfig) (Broker, error) {
 	default:
 		return nil, fmt.Errorf("source %s: there is no broker of kind %q", c.Source.ID, kind)
 	}
+}
+
+// unreachable is why there is no connection, in the words of who was to make it.
+type unreachable struct{ error }
+
+// Unwrap is the error itself.
+func (u *unreachable) Unwrap() error { return u.error }
+
+// dial connects to host:port.
+func (c BrokerConfig) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := c.Dial(ctx, network, address)
+	if err != nil {
+		return nil, &unreachable{err}
+	}
+	return conn, nil
+}
+
+// secured speaks TLS on a connection to host:port, or closes it.
+func secured(ctx context.Context, conn net.Conn, conf *tls.Config, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err == nil {
+		conf = conf.Clone()
+		conf.ServerName = host
+		secure := tls.Client(conn, conf)
+		if err = secure.HandshakeContext(ctx); err == nil {
+			return secure, nil
+		}
+	}
+	_ = conn.Close() // it is of no use
+	return nil, err
 }
 
 // workers is how many messages a source has in flight.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +35,13 @@ type agentConfig struct {
 	// grace is how long what is in flight may take at the end; 0: as long as
 	// the test has patience.
 	grace time.Duration
+	// dial is the way to the broker; nil: any.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// anywhere dials whatever it is told to.
+func anywhere(ctx context.Context, network, address string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
 // startAgent reads a source until stop, or the test's end.
@@ -42,8 +50,11 @@ func startAgent(t testing.TB, c agentConfig) *agent {
 	if c.grace == 0 {
 		c.grace = patience
 	}
+	if c.dial == nil {
+		c.dial = anywhere
+	}
 	a := &agent{t: t, seen: make(chan millrace.Submission, 100_000), dead: make(chan millrace.DeadLetter, 1000)}
-	broker, err := NewBroker(BrokerConfig{Source: c.source, ShutdownTimeout: c.grace, Logger: slog.New(slog.DiscardHandler)})
+	broker, err := NewBroker(BrokerConfig{Source: c.source, ShutdownTimeout: c.grace, Dial: c.dial, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,8 @@ import (
 // answer of a broker that went silent the library waits up to 10 s, whatever
 // the context of the call, and at the end for several in turn.
 type kafkaConns struct {
-	tls *tls.Config // nil: plain text
+	reach func(ctx context.Context, network, address string) (net.Conn, error)
+	tls   *tls.Config // nil: plain text
 
 	mu   sync.Mutex
 	over bool
@@ -22,11 +23,10 @@ type kafkaConns struct {
 func (c *kafkaConns) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, kafkaDial)
 	defer cancel()
-	dial := new(net.Dialer).DialContext
-	if c.tls != nil {
-		dial = (&tls.Dialer{Config: c.tls}).DialContext
+	conn, err := c.reach(ctx, network, address)
+	if err == nil && c.tls != nil {
+		conn, err = secured(ctx, conn, c.tls, address)
 	}
-	conn, err := dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ type kafkaMember struct {
 }
 
 func newKafkaMember(b *kafkaBroker) *kafkaMember {
-	return &kafkaMember{of: b, conns: &kafkaConns{open: map[*kafkaConn]struct{}{}}, has: newAssignment(b.workers)}
+	return &kafkaMember{of: b, conns: &kafkaConns{reach: b.config.dial, open: map[*kafkaConn]struct{}{}}, has: newAssignment(b.workers)}
 }
 
 // use gives the member its client, which has not joined yet.

@@ -31,10 +31,11 @@ func (b *kafkaBroker) plainly(err error) string {
 		record tls.RecordHeaderError
 		cert   *tls.CertificateVerificationError
 		first  *kgo.ErrFirstReadEOF
+		closed *unreachable
 	)
 	switch {
 	case errors.As(err, &lookup):
-		return fmt.Sprintf("look up %s: %s", lookup.Name, lookup.Err)
+		return fmt.Sprintf("look up %s: %s", strings.TrimSuffix(lookup.Name, "."), lookup.Err)
 	case errors.As(err, &cert):
 		return "TLS: " + certificateFault(cert)
 	case errors.As(err, &record):
@@ -43,6 +44,8 @@ func (b *kafkaBroker) plainly(err error) string {
 		return fmt.Sprintf("connect to %s: %s", dial.Addr, innermost(dial))
 	case errors.Is(err, context.DeadlineExceeded):
 		return "the broker does not answer"
+	case errors.As(err, &closed):
+		return closed.Error()
 	case (errors.As(err, &first) || errors.Is(err, io.EOF)) && b.sasl():
 		return "SASL: authentication failed: the broker closed the connection"
 	case errors.As(err, &first) || errors.Is(err, io.EOF):

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"time"
 
@@ -132,9 +133,11 @@ func (b *pubSubBroker) options() ([]option.ClientOption, error) {
 		option.WithTelemetryDisabled(),
 		option.WithGRPCDialOption(grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: backoffLast})),
 		option.WithGRPCDialOption(grpc.WithChainStreamInterceptor(b.open)),
+		option.WithGRPCDialOption(grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return b.config.dial(ctx, "tcp", address) })),
 	}
 	if emulator := cmp.Or(b.subscription.Endpoint, os.Getenv("PUBSUB_EMULATOR_HOST")); emulator != "" {
-		return append(options, option.WithEndpoint(emulator), option.WithoutAuthentication(),
+		// The name goes to the dialer as it is: that is where it is resolved.
+		return append(options, option.WithEndpoint("passthrough:///"+emulator), option.WithoutAuthentication(),
 			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials()))), nil
 	}
 	if b.subscription.ServiceAccount == "" {

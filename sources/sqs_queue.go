@@ -51,6 +51,10 @@ func (s *sqsSource) open(ctx context.Context) (*sqsQueue, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What the source names is dialled here, and by no proxy of the environment,
+	// which would look the name up for itself. How the SDK finds the machine's
+	// role is its own affair.
+	q.transport.DialContext, q.transport.Proxy = s.config.dial, nil
 	q.transport.MaxIdleConnsPerHost = sqsReceivers + 3*sqsBatchCalls
 	c.HTTPClient = &http.Client{Transport: sqsAnswers{q.transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	q.client = sqs.NewFromConfig(c, func(o *sqs.Options) {
@@ -204,14 +208,17 @@ func sqsHeader(v types.MessageAttributeValue) string {
 func (q *sqsQueue) plain(err error) error {
 	var missing *types.QueueDoesNotExist
 	var refused smithy.APIError
-	var unreachable *net.OpError
+	var lost *net.OpError
+	var nowhere *unreachable
 	switch {
 	case errors.As(err, &missing):
 		return fmt.Errorf("queue %s does not exist in %s", q.source.Queue, q.source.Region)
 	case errors.As(err, &refused):
 		return sqsRefusal(refused)
-	case errors.As(err, &unreachable):
-		return fmt.Errorf("SQS cannot be reached: %w", unreachable)
+	case errors.As(err, &lost):
+		return fmt.Errorf("SQS cannot be reached: %w", lost)
+	case errors.As(err, &nowhere):
+		return fmt.Errorf("SQS cannot be reached: %w", nowhere)
 	}
 	return fmt.Errorf("SQS cannot be reached: %w", err)
 }
