@@ -44,6 +44,7 @@ func TestAClaimIsForTheTurnAndTheEntry(t *testing.T) {
 		{"a turn that is over is not given", func(d millrace.ID) { w.handBack(millrace.Due{DeliveryID: d, Turn: 1, Why: millrace.DueLost}) }, 1, false},
 		{"the next turn is free again", func(d millrace.ID) {
 			must[bool](t)(w.Claim(t.Context(), d, 1, "other"))
+			w.exec(`UPDATE deliveries SET updated_at = now() - interval '1 hour' WHERE id = $1`, d)
 			w.handBack(millrace.Due{DeliveryID: d, Turn: 1, Why: millrace.DueLost})
 		}, 2, true},
 		{"a settled turn is not given", func(d millrace.ID) { w.settle(attempted(d, 1, millrace.Waiting)) }, 1, false},
