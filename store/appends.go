@@ -56,17 +56,24 @@ func (a appends) close() {
 	a.backs.close()
 }
 
-// Stats is what the appends have done since the start.
+// Stats is what the appends and the replicas have done since the start.
 type Stats struct {
-	Batches []BatchStats
+	Batches  []BatchStats
+	Replicas []ReplicaStats
+	// PrimaryReads is how many reads of the API the primary served although
+	// there are replicas.
+	PrimaryReads int64
 }
 
-// Stats counts what the appends have done since the start, from memory.
+// Stats counts what was done since the start, from memory.
 func (s *Store) Stats() Stats {
 	a := s.appends
-	return Stats{Batches: []BatchStats{
-		a.events.snapshot(), a.keyed.snapshot(), a.fanOuts.snapshot(), a.claims.snapshot(), a.facts.snapshot(), a.backs.snapshot(),
-	}}
+	return Stats{
+		Batches: []BatchStats{
+			a.events.snapshot(), a.keyed.snapshot(), a.fanOuts.snapshot(), a.claims.snapshot(), a.facts.snapshot(), a.backs.snapshot(),
+		},
+		Replicas: s.replicas.stats(), PrimaryReads: s.replicas.primary.Load(),
+	}
 }
 
 func compareIDs(a, b millrace.ID) int { return bytes.Compare(a[:], b[:]) }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"github.com/millrace-dev/millrace"
 )
 
@@ -68,9 +70,22 @@ func (r factRecordRow) fact() (millrace.Fact, error) {
 	return f, nil
 }
 
-func (s *Store) facts(ctx context.Context, query string, args ...any) ([]millrace.Fact, error) {
+// factsOf lists the facts of a delivery that a query finds, if the project has
+// the delivery.
+func (s *Store) factsOf(ctx context.Context, project, delivery millrace.ID, query string, args ...any) (facts []millrace.Fact, err error) {
+	err = s.read(ctx, func(from reader) error {
+		if _, err := readDelivery(ctx, from, project, delivery); err != nil {
+			return err
+		}
+		facts, err = readFacts(ctx, from, query, args...)
+		return err
+	})
+	return facts, err
+}
+
+func readFacts(ctx context.Context, from reader, query string, args ...any) ([]millrace.Fact, error) {
 	var rows []factRecordRow
-	if err := s.reads.SelectContext(ctx, &rows, query, args...); err != nil {
+	if err := sqlx.SelectContext(ctx, from, &rows, query, args...); err != nil {
 		return nil, mapError(err, "list facts")
 	}
 	facts := make([]millrace.Fact, len(rows))
@@ -85,28 +100,21 @@ func (s *Store) facts(ctx context.Context, query string, args ...any) ([]millrac
 
 // Facts lists all that happened to a delivery, in the order of the log.
 func (s *Store) Facts(ctx context.Context, project, delivery millrace.ID) ([]millrace.Fact, error) {
-	if _, err := s.Delivery(ctx, project, delivery); err != nil {
-		return nil, err
-	}
-	return s.facts(ctx, `SELECT `+factRecordColumns+` FROM facts f WHERE f.delivery_id = $1 ORDER BY f.stored_at, f.number, f.id`, delivery)
+	return s.factsOf(ctx, project, delivery,
+		`SELECT `+factRecordColumns+` FROM facts f WHERE f.delivery_id = $1 ORDER BY f.stored_at, f.number, f.id`, delivery)
 }
 
 // Attempts lists the tries at a delivery, in the order of the log.
 func (s *Store) Attempts(ctx context.Context, project, delivery millrace.ID) ([]millrace.Fact, error) {
-	if _, err := s.Delivery(ctx, project, delivery); err != nil {
-		return nil, err
-	}
-	return s.facts(ctx, `
+	return s.factsOf(ctx, project, delivery, `
 		SELECT `+factRecordColumns+` FROM facts f WHERE f.delivery_id = $1 AND f.kind = 'attempted'
 		ORDER BY f.stored_at, f.number, f.id`, delivery)
 }
 
 // Attempt reads one try at a delivery.
 func (s *Store) Attempt(ctx context.Context, project, delivery, attempt millrace.ID) (millrace.Fact, error) {
-	if _, err := s.Delivery(ctx, project, delivery); err != nil {
-		return millrace.Fact{}, err
-	}
-	facts, err := s.facts(ctx, `SELECT `+factRecordColumns+` FROM facts f WHERE f.delivery_id = $1 AND f.id = $2 AND f.kind = 'attempted'`, delivery, attempt)
+	facts, err := s.factsOf(ctx, project, delivery,
+		`SELECT `+factRecordColumns+` FROM facts f WHERE f.delivery_id = $1 AND f.id = $2 AND f.kind = 'attempted'`, delivery, attempt)
 	if err == nil && len(facts) == 0 {
 		return millrace.Fact{}, millrace.NotFound("attempt")
 	}

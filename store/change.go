@@ -59,7 +59,11 @@ func raise(ctx context.Context, tx *sqlx.Tx, project millrace.ID) error {
 
 // view runs a function on one snapshot of the database.
 func (s *Store) view(ctx context.Context, run func(tx *sqlx.Tx) error) error {
-	return s.tryTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, run)
+	return viewOf(ctx, s.reads, run)
+}
+
+func viewOf(ctx context.Context, on reader, run func(tx *sqlx.Tx) error) error {
+	return tryTx(ctx, on, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, run)
 }
 
 // oneRow wants a statement to have touched a row, and otherwise says that it

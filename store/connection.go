@@ -44,10 +44,24 @@ func claimParameters() map[string]string {
 	return parameters
 }
 
-// pool makes a pool of at most n connections, with these run-time parameters
-// besides the usual ones.
+// pool makes a pool of at most n connections to the primary, with these
+// run-time parameters besides the usual ones.
 func (c Config) pool(n int, parameters map[string]string) (*sqlx.DB, error) {
-	connector, err := c.connector(parameters)
+	at, err := pq.NewConfig(c.URL.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("read postgres.url: %w", err)
+	}
+	db, err := c.poolAt(at, nil, n, parameters)
+	if err != nil {
+		return nil, fmt.Errorf("read postgres.url: %w", err)
+	}
+	return db, nil
+}
+
+// poolAt makes a pool of connections to one server. With wires, they can be
+// cut.
+func (c Config) poolAt(at pq.Config, w *wires, n int, parameters map[string]string) (*sqlx.DB, error) {
+	connector, err := c.connector(at, w, parameters)
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +72,8 @@ func (c Config) pool(n int, parameters map[string]string) (*sqlx.DB, error) {
 	return db, nil
 }
 
-func (c Config) connector(parameters map[string]string) (*pq.Connector, error) {
-	dsn, err := pq.NewConfig(c.URL.Reveal())
-	if err != nil {
-		return nil, fmt.Errorf("read postgres.url: %w", err)
-	}
+func (c Config) connector(at pq.Config, w *wires, parameters map[string]string) (*pq.Connector, error) {
+	dsn := at.Clone()
 	dsn.BinaryParameters = true
 	if dsn.Runtime == nil {
 		dsn.Runtime = map[string]string{}
@@ -83,9 +94,9 @@ func (c Config) connector(parameters map[string]string) (*pq.Connector, error) {
 	}
 	connector, err := pq.NewConnectorConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("read postgres.url: %w", err)
+		return nil, err
 	}
-	connector.Dialer(dialer{Dialer: net.Dialer{Timeout: c.ConnectTimeout}, limit: limit})
+	connector.Dialer(dialer{Dialer: net.Dialer{Timeout: c.ConnectTimeout}, limit: limit, wires: w})
 	return connector, nil
 }
 
@@ -94,6 +105,7 @@ func (c Config) connector(parameters map[string]string) (*pq.Connector, error) {
 type dialer struct {
 	net.Dialer
 	limit time.Duration // zero: none
+	wires *wires        // nil: nobody cuts them
 }
 
 // Dial connects without a context of the caller's.
@@ -111,10 +123,16 @@ func (d dialer) DialTimeout(network, address string, timeout time.Duration) (net
 // DialContext connects and puts the bound on every read and write.
 func (d dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := d.Dialer.DialContext(ctx, network, address)
-	if err != nil || d.limit == 0 {
-		return conn, err
+	if err != nil {
+		return nil, err
 	}
-	return &boundedConn{Conn: conn, limit: d.limit}, nil
+	if d.limit > 0 {
+		conn = &boundedConn{Conn: conn, limit: d.limit}
+	}
+	if d.wires != nil {
+		conn = d.wires.add(conn)
+	}
+	return conn, nil
 }
 
 // boundedConn fails a read or a write that takes longer than its limit.

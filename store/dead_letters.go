@@ -94,7 +94,15 @@ func (r deadLetterRow) letter() (millrace.DeadLetter, error) {
 
 // DeadLetters lists dead letters by their ids: a project's, or with Instance
 // all of them, those of no project too.
-func (s *Store) DeadLetters(ctx context.Context, q millrace.DeadLetterQuery) (millrace.List[millrace.DeadLetter], error) {
+func (s *Store) DeadLetters(ctx context.Context, q millrace.DeadLetterQuery) (list millrace.List[millrace.DeadLetter], err error) {
+	err = s.read(ctx, func(from reader) error {
+		list, err = deadLetters(ctx, from, q)
+		return err
+	})
+	return list, err
+}
+
+func deadLetters(ctx context.Context, from reader, q millrace.DeadLetterQuery) (millrace.List[millrace.DeadLetter], error) {
 	var list millrace.List[millrace.DeadLetter]
 	q.Page = bounded(q.Page)
 	k := keysetOf(q.Page)
@@ -111,7 +119,7 @@ func (s *Store) DeadLetters(ctx context.Context, q millrace.DeadLetterQuery) (mi
 		f.add(`settled_at IS NULL`)
 	}
 	var rows []deadLetterRow
-	if err := s.reads.SelectContext(ctx, &rows, `SELECT `+deadLetterColumns+` FROM dead_letters WHERE `+f.where()+k.order(), f.args...); err != nil {
+	if err := sqlx.SelectContext(ctx, from, &rows, `SELECT `+deadLetterColumns+` FROM dead_letters WHERE `+f.where()+k.order(), f.args...); err != nil {
 		return list, mapError(err, "list dead letters")
 	}
 	page := listOf(rows, q.Page)

@@ -58,8 +58,12 @@ func (r deliveryRow) record() millrace.DeliveryRecord {
 }
 
 // Delivery reads one delivery of a project.
-func (s *Store) Delivery(ctx context.Context, project, delivery millrace.ID) (millrace.DeliveryRecord, error) {
-	return readDelivery(ctx, s.reads, project, delivery)
+func (s *Store) Delivery(ctx context.Context, project, delivery millrace.ID) (d millrace.DeliveryRecord, err error) {
+	err = s.read(ctx, func(from reader) error {
+		d, err = readDelivery(ctx, from, project, delivery)
+		return err
+	})
+	return d, err
 }
 
 func readDelivery(ctx context.Context, from sqlx.QueryerContext, project, delivery millrace.ID) (millrace.DeliveryRecord, error) {

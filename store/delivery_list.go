@@ -4,20 +4,30 @@ import (
 	"context"
 	"strings"
 
+	"github.com/jmoiron/sqlx"
+
 	"github.com/millrace-dev/millrace"
 )
 
 // Deliveries lists a project's deliveries, by their ids.
-func (s *Store) Deliveries(ctx context.Context, q millrace.DeliveryQuery) (millrace.List[millrace.DeliveryRecord], error) {
+func (s *Store) Deliveries(ctx context.Context, q millrace.DeliveryQuery) (list millrace.List[millrace.DeliveryRecord], err error) {
+	err = s.read(ctx, func(from reader) error {
+		list, err = deliveries(ctx, from, q)
+		return err
+	})
+	return list, err
+}
+
+func deliveries(ctx context.Context, from reader, q millrace.DeliveryQuery) (millrace.List[millrace.DeliveryRecord], error) {
 	var none millrace.List[millrace.DeliveryRecord]
 	q.Page = bounded(q.Page)
 	k := keysetOf(q.Page)
-	f, err := s.deliveryFilter(ctx, q, k)
+	f, err := deliveryFilter(ctx, from, q, k)
 	if err != nil {
 		return none, err
 	}
 	var rows []deliveryRow
-	if err := s.reads.SelectContext(ctx, &rows, `SELECT `+deliveryColumns+` FROM deliveries d WHERE `+f.where()+k.order(), f.args...); err != nil {
+	if err := sqlx.SelectContext(ctx, from, &rows, `SELECT `+deliveryColumns+` FROM deliveries d WHERE `+f.where()+k.order(), f.args...); err != nil {
 		return none, mapError(err, "list deliveries")
 	}
 	page := listOf(rows, q.Page)
@@ -28,7 +38,7 @@ func (s *Store) Deliveries(ctx context.Context, q millrace.DeliveryQuery) (millr
 	return list, nil
 }
 
-func (s *Store) deliveryFilter(ctx context.Context, q millrace.DeliveryQuery, k keyset) (*listFilter, error) {
+func deliveryFilter(ctx context.Context, from reader, q millrace.DeliveryQuery, k keyset) (*listFilter, error) {
 	f := newListFilter(k)
 	f.add(`project_id = ?`, q.ProjectID)
 	f.between(q.Since, q.Until)
@@ -49,7 +59,7 @@ func (s *Store) deliveryFilter(ctx context.Context, q millrace.DeliveryQuery, k 
 		f.add(states)
 	}
 	if q.EventID != (millrace.ID{}) {
-		if err := s.ofEvent(ctx, f, q.EventID); err != nil {
+		if err := ofEvent(ctx, from, f, q.EventID); err != nil {
 			return nil, err
 		}
 	}
@@ -86,9 +96,9 @@ const manyReplays = 50
 
 // ofEvent narrows a list of deliveries to an event's. They have no index:
 // they bear the time of the event, or of its replays.
-func (s *Store) ofEvent(ctx context.Context, f *listFilter, event millrace.ID) error {
+func ofEvent(ctx context.Context, from reader, f *listFilter, event millrace.ID) error {
 	var replays []millrace.ID
-	err := s.reads.SelectContext(ctx, &replays, `SELECT id FROM replays WHERE event_id = $1 ORDER BY id LIMIT $2`, event, manyReplays+1)
+	err := sqlx.SelectContext(ctx, from, &replays, `SELECT id FROM replays WHERE event_id = $1 ORDER BY id LIMIT $2`, event, manyReplays+1)
 	if err != nil {
 		return mapError(err, "list the replays of event "+event.String())
 	}

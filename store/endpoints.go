@@ -72,9 +72,11 @@ func (s *Store) Endpoints(ctx context.Context, q millrace.EndpointQuery) (millra
 		AND ($5 = '' OR position(lower($5) IN lower(name)) > 0 OR position(lower($5) IN lower(url)) > 0)
 		AND ($6::uuid[] IS NULL OR id = ANY($6))` + k.order()
 	var found []millrace.Endpoint
-	err := s.view(ctx, func(tx *sqlx.Tx) (err error) {
-		found, err = s.endpoints(ctx, tx, query, k.From, k.Limit, q.ProjectID, q.OwnerID, q.Text, someOf(q.IDs))
-		return err
+	err := s.read(ctx, func(from reader) error {
+		return viewOf(ctx, from, func(tx *sqlx.Tx) (err error) {
+			found, err = s.endpoints(ctx, tx, query, k.From, k.Limit, q.ProjectID, q.OwnerID, q.Text, someOf(q.IDs))
+			return err
+		})
 	})
 	return listOf(found, q.Page), err
 }

@@ -43,14 +43,18 @@ func (r eventRecordRow) event() (millrace.StoredEvent, error) {
 }
 
 // Event reads one event of a project, with what became of it.
-func (s *Store) Event(ctx context.Context, project, event millrace.ID) (millrace.EventRecord, error) {
-	stored, err := readEvent(ctx, s.reads, project, event)
-	if err != nil {
-		return millrace.EventRecord{}, err
-	}
-	records := []millrace.EventRecord{{StoredEvent: stored}}
-	err = s.addOutcomes(ctx, records)
-	return records[0], err
+func (s *Store) Event(ctx context.Context, project, event millrace.ID) (e millrace.EventRecord, err error) {
+	err = s.read(ctx, func(from reader) error {
+		stored, err := readEvent(ctx, from, project, event)
+		if err != nil {
+			return err
+		}
+		records := []millrace.EventRecord{{StoredEvent: stored}}
+		err = addOutcomes(ctx, from, records)
+		e = records[0]
+		return err
+	})
+	return e, err
 }
 
 func readEvent(ctx context.Context, from sqlx.QueryerContext, project, event millrace.ID) (millrace.StoredEvent, error) {
@@ -63,16 +67,24 @@ func readEvent(ctx context.Context, from sqlx.QueryerContext, project, event mil
 }
 
 // Events lists a project's events by their ids, with what became of each.
-func (s *Store) Events(ctx context.Context, q millrace.EventQuery) (millrace.List[millrace.EventRecord], error) {
+func (s *Store) Events(ctx context.Context, q millrace.EventQuery) (list millrace.List[millrace.EventRecord], err error) {
+	err = s.read(ctx, func(from reader) error {
+		list, err = events(ctx, from, q)
+		return err
+	})
+	return list, err
+}
+
+func events(ctx context.Context, from reader, q millrace.EventQuery) (millrace.List[millrace.EventRecord], error) {
 	var none millrace.List[millrace.EventRecord]
 	q.Page = bounded(q.Page)
 	k := keysetOf(q.Page)
-	f, err := s.eventFilter(ctx, q, k)
+	f, err := eventFilter(ctx, from, q, k)
 	if err != nil {
 		return none, err
 	}
 	var rows []eventRecordRow
-	if err := s.reads.SelectContext(ctx, &rows, `SELECT `+eventColumns+` FROM events e WHERE `+f.where()+k.order(), f.args...); err != nil {
+	if err := sqlx.SelectContext(ctx, from, &rows, `SELECT `+eventColumns+` FROM events e WHERE `+f.where()+k.order(), f.args...); err != nil {
 		return none, mapError(err, "list events")
 	}
 	page := listOf(rows, q.Page)
@@ -84,10 +96,10 @@ func (s *Store) Events(ctx context.Context, q millrace.EventQuery) (millrace.Lis
 		}
 		list.Items = append(list.Items, millrace.EventRecord{StoredEvent: stored})
 	}
-	return list, s.addOutcomes(ctx, list.Items)
+	return list, addOutcomes(ctx, from, list.Items)
 }
 
-func (s *Store) eventFilter(ctx context.Context, q millrace.EventQuery, k keyset) (*listFilter, error) {
+func eventFilter(ctx context.Context, from reader, q millrace.EventQuery, k keyset) (*listFilter, error) {
 	f := newListFilter(k)
 	f.add(`project_id = ?`, q.ProjectID)
 	f.between(q.Since, q.Until)
@@ -107,7 +119,7 @@ func (s *Store) eventFilter(ctx context.Context, q millrace.EventQuery, k keyset
 		f.add(`id = (SELECT k.event_id FROM idempotency_keys k WHERE k.project_id = ? AND k.key = ?)`, q.ProjectID, spaceOfBrokers+q.BrokerMessageID)
 	}
 	if len(q.EndpointIDs) > 0 {
-		return f, s.towards(ctx, f, q)
+		return f, towards(ctx, from, f, q)
 	}
 	return f, nil
 }
@@ -125,12 +137,12 @@ const fewDeliveries = 5000
 
 // towards narrows a list of events to those that were sent towards one of the
 // endpoints.
-func (s *Store) towards(ctx context.Context, f *listFilter, q millrace.EventQuery) error {
+func towards(ctx context.Context, from reader, f *listFilter, q millrace.EventQuery) error {
 	d := listFilter{args: []any{fewDeliveries}}
 	d.add(`project_id = ? AND endpoint_id = ANY (?::uuid[])`, q.ProjectID, ids(q.EndpointIDs))
 	d.between(q.Since, time.Time{})
 	var events []millrace.ID
-	if err := s.reads.SelectContext(ctx, &events, `SELECT event_id FROM deliveries WHERE `+d.where()+` LIMIT $1`, d.args...); err != nil {
+	if err := sqlx.SelectContext(ctx, from, &events, `SELECT event_id FROM deliveries WHERE `+d.where()+` LIMIT $1`, d.args...); err != nil {
 		return mapError(err, "list the deliveries of endpoints")
 	}
 	if len(events) < fewDeliveries {
@@ -155,7 +167,7 @@ type outcomeRow struct {
 }
 
 // addOutcomes tells what became of events: one query for all of them.
-func (s *Store) addOutcomes(ctx context.Context, records []millrace.EventRecord) error {
+func addOutcomes(ctx context.Context, from reader, records []millrace.EventRecord) error {
 	if len(records) == 0 {
 		return nil
 	}
@@ -166,7 +178,7 @@ func (s *Store) addOutcomes(ctx context.Context, records []millrace.EventRecord)
 		records[i].Deliveries = map[millrace.Status]int{}
 	}
 	var rows []outcomeRow
-	err := s.reads.SelectContext(ctx, &rows, `
+	err := sqlx.SelectContext(ctx, from, &rows, `
 		WITH t AS (
 			SELECT id AS event, id AS at FROM unnest($1::uuid[]) AS id
 			UNION ALL

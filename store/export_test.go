@@ -53,7 +53,7 @@ func (s *Store) SettlePlan(a, b millrace.ID) (string, []any) {
 // BackPlan is the statement of a flush of two deliveries handed back, with its
 // arguments.
 func (s *Store) BackPlan(a, b millrace.ID) (string, []any) {
-	return handBack, []any{ids([]millrace.ID{a, b}), `{1,1}`, `{held,waiting}`, ids([]millrace.ID{a, b}), a, b, 100}
+	return handBack, []any{ids([]millrace.ID{a, b}), `{1,1}`, `{held,waiting}`, ids([]millrace.ID{a, b}), a, b, 100, 60}
 }
 
 // LookNow makes an endpoint that holds deliveries due to be looked at.
@@ -146,4 +146,27 @@ func (s *Store) ForgetCoordinates(ctx context.Context, e millrace.Event, first m
 		return err
 	}
 	return s.forgetCoordinates(ctx, []*eventCall{{row: eventRow{Event: e, keys: keys}}}, []millrace.ID{first})
+}
+
+// TurnReplicas turns all read replicas to a state, as if they had been found
+// in it.
+func (s *Store) TurnReplicas(to ReplicaState) {
+	for _, r := range s.replicas.all {
+		r.turn(to)
+	}
+}
+
+// Read runs a query for one text where the API's reads go. It is asked anew
+// for each try.
+func (s *Store) Read(ctx context.Context, query func() string) (text string, err error) {
+	err = s.read(ctx, func(from reader) error {
+		return mapError(sqlx.GetContext(ctx, from, &text, query()), "read")
+	})
+	return text, err
+}
+
+// Line is how far the primary's log goes.
+func (s *Store) Line(ctx context.Context) (int64, error) {
+	line, err := s.replicas.line.draw(ctx)
+	return int64(line), err
 }

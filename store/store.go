@@ -20,9 +20,16 @@ type Config struct {
 	// URL is the database: a postgres:// URL or a key=value string. A
 	// search_path in it picks the schema.
 	URL millrace.Sensitive `koanf:"url"`
+	// ReadReplicas are streaming replicas of that database, a URL each, for the
+	// API's reads; without a search_path they have the primary's.
+	ReadReplicas []millrace.Sensitive `koanf:"read_replicas"`
+	// MaxReplicaLag is how long a replica may take to have what the primary
+	// has; one that takes longer is not read from until it has caught up.
+	MaxReplicaLag time.Duration `koanf:"max_replica_lag"`
 	// Application names these connections in pg_stat_activity.
 	Application string `koanf:"-"`
-	// MaxReadConns bounds the pool of reads and transactions.
+	// MaxReadConns bounds the pool of reads and transactions, and that of the
+	// reads from each replica.
 	MaxReadConns int `koanf:"max_read_conns"`
 	// Writers is how many connections each kind of append has for itself.
 	Writers int `koanf:"writers"`
@@ -48,6 +55,7 @@ type Config struct {
 // DefaultConfig is what a store has that sets nothing but its URL.
 func DefaultConfig() Config {
 	return Config{
+		MaxReplicaLag:     100 * time.Millisecond,
 		Application:       "millrace",
 		MaxReadConns:      16,
 		Writers:           2,
@@ -62,7 +70,7 @@ func DefaultConfig() Config {
 }
 
 // Connections is the most connections that a store of this configuration
-// opens, the leader's included.
+// opens to the primary, the leader's included.
 func (c Config) Connections() int { return c.MaxReadConns + c.writers() + c.Writers + 1 }
 
 // Validate says in the operator's words what is wrong with a configuration.
@@ -74,6 +82,10 @@ func (c Config) Validate() error {
 		}
 	}
 	refuse(c.URL == "", "postgres.url is required")
+	if _, err := c.replicas(); c.URL != "" && err != nil {
+		faults = append(faults, err)
+	}
+	refuse(c.MaxReplicaLag < time.Millisecond || c.MaxReplicaLag > 10*time.Second, "postgres.max_replica_lag must be between 1ms and 10s, not %s", c.MaxReplicaLag)
 	refuse(c.MaxReadConns < 2, "postgres.max_read_conns must be at least 2, not %d", c.MaxReadConns)
 	refuse(c.Writers < 1 || c.Writers > 16, "postgres.writers must be between 1 and 16, not %d", c.Writers)
 	refuse(c.FlushRows < 1 || c.FlushRows > 4096, "postgres.flush_rows must be between 1 and 4096, not %d", c.FlushRows)
@@ -95,12 +107,14 @@ type Store struct {
 	reads *sqlx.DB
 	// writes are the appenders' connections, theirs alone, but for the claims,
 	// which have their own.
-	writes  *prepared
-	claims  *prepared
-	appends appends
-	ring    *Keyring
-	keys    *keyCache
-	masks   *answerCache[string, millrace.Source]
+	writes *prepared
+	claims *prepared
+	// replicas serve the API's reads instead of reads, where there are some.
+	replicas *replicas
+	appends  appends
+	ring     *Keyring
+	keys     *keyCache
+	masks    *answerCache[string, millrace.Source]
 
 	// OnChange is told of each project whose configuration was changed, after
 	// the commit; set before the store is used, and quick. May be nil.
@@ -147,7 +161,11 @@ func OpenUnchecked(c Config, ring *Keyring) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, reads.Close(), writes.Close())
 	}
-	s := &Store{config: c, reads: reads, writes: newPrepared(writes), claims: newPrepared(claims), ring: ring, keys: newKeyCache(), masks: newAnswerCache[string, millrace.Source](maskTTL, cachedMasks)}
+	copies, err := openReplicas(c, reads)
+	if err != nil {
+		return nil, errors.Join(err, reads.Close(), writes.Close(), claims.Close())
+	}
+	s := &Store{config: c, reads: reads, writes: newPrepared(writes), claims: newPrepared(claims), replicas: copies, ring: ring, keys: newKeyCache(), masks: newAnswerCache[string, millrace.Source](maskTTL, cachedMasks)}
 	s.appends = s.newAppends()
 	return s, nil
 }
@@ -158,7 +176,7 @@ func (s *Store) Close() error {
 	s.appends.close()
 	s.writes.close()
 	s.claims.close()
-	return s.reads.Close()
+	return errors.Join(s.replicas.close(), s.reads.Close())
 }
 
 // Ping tells whether PostgreSQL answers.
@@ -188,7 +206,7 @@ func (s *Store) tx(ctx context.Context, run func(tx *sqlx.Tx) error) error {
 	const tries = 3
 	var err error
 	for range tries {
-		if err = s.tryTx(ctx, nil, run); !isRollback(err) {
+		if err = tryTx(ctx, s.reads, nil, run); !isRollback(err) {
 			return err
 		}
 	}
@@ -196,8 +214,8 @@ func (s *Store) tx(ctx context.Context, run func(tx *sqlx.Tx) error) error {
 }
 
 // tryTx runs a function in one transaction, once; nil options: an ordinary one.
-func (s *Store) tryTx(ctx context.Context, options *sql.TxOptions, run func(tx *sqlx.Tx) error) error {
-	tx, err := s.reads.BeginTxx(ctx, options)
+func tryTx(ctx context.Context, on reader, options *sql.TxOptions, run func(tx *sqlx.Tx) error) error {
+	tx, err := on.BeginTxx(ctx, options)
 	if err != nil {
 		return mapError(err, "begin")
 	}

@@ -69,10 +69,14 @@ func subscription(ctx context.Context, q sqlx.QueryerContext, project, id millra
 func (s *Store) Subscriptions(ctx context.Context, q millrace.SubscriptionQuery) (millrace.List[millrace.Subscription], error) {
 	q.Page = bounded(q.Page)
 	k := keysetOf(q.Page)
-	found, err := subscriptions(ctx, s.reads, selectSubscriptions+`
-		AND project_id = $3 AND ($4::uuid[] IS NULL OR endpoint_id = ANY($4))
-		AND ($5 = '' OR position(lower($5) IN lower(name)) > 0)`+k.order(),
-		k.From, k.Limit, q.ProjectID, someOf(q.EndpointIDs), q.Name)
+	var found []millrace.Subscription
+	err := s.read(ctx, func(from reader) (err error) {
+		found, err = subscriptions(ctx, from, selectSubscriptions+`
+			AND project_id = $3 AND ($4::uuid[] IS NULL OR endpoint_id = ANY($4))
+			AND ($5 = '' OR position(lower($5) IN lower(name)) > 0)`+k.order(),
+			k.From, k.Limit, q.ProjectID, someOf(q.EndpointIDs), q.Name)
+		return err
+	})
 	return listOf(found, q.Page), err
 }
 

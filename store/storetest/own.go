@@ -14,13 +14,18 @@ type Server struct {
 	running bool
 }
 
-// Own starts a server for this test alone; it ends with the test.
-func Own(t testing.TB) *Server {
+// Own starts a server for this test alone, with settings such as
+// "log_statement=all" besides the usual ones; it ends with the test.
+func Own(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := startServer("synchronous_commit=on")
+	s, err := startServer(append(settings, "synchronous_commit=on")...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return owned(t, s)
+}
+
+func owned(t testing.TB, s *server) *Server {
 	own := &Server{t: t, server: s, running: true}
 	t.Cleanup(func() {
 		own.Kill()

@@ -64,6 +64,11 @@ func (s *server) prepare() error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
+	return s.listen()
+}
+
+// listen picks the server's port.
+func (s *server) listen() (err error) {
 	if s.port, err = FreePort(); err != nil {
 		return err
 	}
