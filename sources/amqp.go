@@ -58,11 +58,11 @@ func (b *amqpBroker) read(ctx context.Context, e *emitter) error {
 	}
 	var beside sync.WaitGroup
 	defer beside.Wait()
-	defer func() { _ = conn.CloseDeadline(time.Now().Add(b.prompt)) }() // it may be broken
-	if err := b.prepare(conn); err != nil {
-		return err
-	}
-	c, err := b.consume(conn)
+	defer func() { _ = conn.CloseDeadline(time.Now().Add(b.parting)) }() // it may be broken
+	// The library waits for an answer as long as the connection has heartbeats.
+	hurry := context.AfterFunc(ctx, func() { _ = conn.CloseDeadline(time.Now()) }) // it is of no use
+	c, err := b.begin(conn)
+	hurry()
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,14 @@ func (b *amqpBroker) read(ctx context.Context, e *emitter) error {
 	_ = c.channel.Cancel(c.tag, true) // broken: nothing comes any more
 	e.inFlight.Wait()
 	return nil
+}
+
+// begin makes the queue what it should be, and subscribes to it.
+func (b *amqpBroker) begin(conn *amqp.Connection) (*amqpConsumer, error) {
+	if err := b.prepare(conn); err != nil {
+		return nil, err
+	}
+	return b.consume(conn)
 }
 
 // dial connects and logs in.

@@ -240,7 +240,7 @@ func TestAMQPEndsThoughItsBrokerIsSilent(t *testing.T) {
 	h := newAMQPHarness(t)
 	h.Produce(t, broadcasts(10)...)
 	b := newAMQP(configOf(h.Source()))
-	b.heartbeat, b.prompt = 10*time.Minute, 100*time.Millisecond
+	b.heartbeat, b.parting = 10*time.Minute, 100*time.Millisecond
 	taken, goOn := make(chan struct{}, 10), make(chan struct{})
 	stop := readBroker(t, b, func(m *message.Message) {
 		taken <- struct{}{}

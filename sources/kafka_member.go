@@ -69,15 +69,15 @@ func (m *kafkaMember) run(ctx context.Context, e *emitter) error {
 		})
 	})
 	readers.Wait()
-	farewell := kafkaFarewell + promptly
+	until := time.Now().Add(kafkaFarewell + promptly)
 	if ctx.Err() != nil {
 		e.inFlight.Wait()
-		farewell = m.of.prompt
-		defer time.AfterFunc(farewell, m.conns.cut).Stop()
+		until = time.Now().Add(m.of.parting)
+		defer time.AfterFunc(m.of.parting, m.conns.cut).Stop()
 	}
 	end()
 	others.Wait()
-	m.leave(farewell)
+	m.leave(until)
 	err := context.Cause(reading)
 	stop(nil)
 	if ctx.Err() != nil {
@@ -263,8 +263,8 @@ func (m *kafkaMember) lost(_ context.Context, _ *kgo.Client, partitions map[stri
 }
 
 // leave leaves the group, and gives up what the member still has.
-func (m *kafkaMember) leave(within time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+func (m *kafkaMember) leave(until time.Time) {
+	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	_ = m.client.LeaveGroupContext(ctx) // the group finds out by itself if the broker is gone
 	m.client.CloseAllowingRebalance()

@@ -21,7 +21,8 @@ type link struct {
 	*health
 	config  BrokerConfig
 	workers int
-	prompt  time.Duration
+	// parting is how long it may take to tell the broker of the end.
+	parting time.Duration
 	// connection connects and hands on what comes, until ctx ends, or with an
 	// error in plain words. Once ctx has ended it stays until what it handed on
 	// is settled and the broker knows.
@@ -34,7 +35,7 @@ type link struct {
 }
 
 func newLink(c BrokerConfig, workers int) *link {
-	l := &link{health: newHealth(c.Source.ID), config: c, workers: workers, prompt: promptly}
+	l := &link{health: newHealth(c.Source.ID), config: c, workers: workers, parting: goodbye}
 	l.closing, l.close = context.WithCancel(context.Background())
 	return l
 }
@@ -94,5 +95,11 @@ func (l *link) lost(err error) {
 	l.config.Logger.Warn("the source lost its broker", "error", fault(err))
 }
 
-// promptly bounds what a broker is asked at the end: it may have died.
-const promptly = 5 * time.Second
+const (
+	// promptly bounds what a broker is asked.
+	promptly = 5 * time.Second
+	// goodbye bounds what it is told at the end, when nothing is in flight any
+	// more. It may have fallen silent, and who changes a source waits for that;
+	// what it is not told it delivers again, which is the same event.
+	goodbye = time.Second
+)

@@ -90,7 +90,7 @@ func (b *pubSubBroker) read(ctx context.Context, e *emitter) error {
 	for range b.workers {
 		e.reserve(e.life)
 	}
-	late := time.AfterFunc(b.prompt, func() { _ = client.Close() })
+	late := time.AfterFunc(b.parting, func() { _ = client.Close() })
 	defer late.Stop()
 	return b.inWords(<-received)
 }

@@ -319,7 +319,7 @@ func TestPubSubEndsThoughItsBrokerIsSilent(t *testing.T) {
 	h.Produce(t, broadcasts(5)...)
 	taken, goOn := make(chan struct{}, 5), make(chan struct{})
 	b := newPubSub(configOf(h.Source()))
-	b.prompt = 100 * time.Millisecond
+	b.parting = 100 * time.Millisecond
 	stop := readBroker(t, b, func(m *message.Message) {
 		taken <- struct{}{}
 		<-goOn

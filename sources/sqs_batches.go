@@ -2,7 +2,9 @@ package sources
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,6 +35,8 @@ type sqsBatches struct {
 	// filling is held by who fills a batch: one at a time makes full ones.
 	filling sync.Mutex
 	workers sync.WaitGroup
+	// silent: SQS did not answer a call after the end. No other is made.
+	silent atomic.Bool
 }
 
 // sqsEntry is a receipt, and whom to tell that it is done with.
@@ -109,7 +113,7 @@ func (b *sqsBatches) make(batch []sqsEntry) {
 			pause(b.ending, wait)
 			continue
 		}
-		if last++; last == sqsLastTries || b.calls.Err() != nil {
+		if last++; last == sqsLastTries || b.calls.Err() != nil || b.silent.Load() {
 			break
 		}
 		pause(b.calls, backoffFirst)
@@ -126,9 +130,15 @@ func (b *sqsBatches) try(batch []sqsEntry) (again []sqsEntry) {
 	for i, e := range batch {
 		receipts[i] = e.receipt
 	}
+	if b.silent.Load() {
+		return batch
+	}
 	failed, err := b.call(b.calls, receipts)
 	b.report(err)
 	if err != nil {
+		if b.ending.Err() != nil && errors.Is(err, context.Canceled) {
+			b.silent.Store(true)
+		}
 		return batch
 	}
 	failures := map[string]bool{}

@@ -34,6 +34,8 @@ var errNotSQS = errors.New("what answers at the endpoint is not SQS")
 // sqsQueue is a queue that was found.
 type sqsQueue struct {
 	source millrace.SQSSource
+	// ending ends with the subscription.
+	ending context.Context
 	client *sqs.Client
 	// transport is the client's.
 	transport *http.Transport
@@ -43,7 +45,7 @@ type sqsQueue struct {
 
 // open finds the source's queue.
 func (s *sqsSource) open(ctx context.Context) (*sqsQueue, error) {
-	q := &sqsQueue{source: *s.config.Source.PubSub.SQS}
+	q := &sqsQueue{source: *s.config.Source.PubSub.SQS, ending: ctx}
 	q.fifo = strings.HasSuffix(q.source.Queue, ".fifo")
 	ctx, hangUp := context.WithTimeout(ctx, 2*sqsCallTimeout)
 	defer hangUp()
@@ -143,10 +145,21 @@ func (q *sqsQueue) receive(ctx context.Context, most int, wait, visibility time.
 	return out.Messages[:min(most, len(out.Messages))], nil // beyond it there is no place
 }
 
+// calling bounds a call about messages that were received: before the end, and
+// after it.
+func (q *sqsQueue) calling(ctx context.Context) (call context.Context, done func()) {
+	call, hangUp := context.WithTimeout(ctx, sqsCallTimeout)
+	stop := context.AfterFunc(q.ending, func() { time.AfterFunc(goodbye, hangUp) })
+	return call, func() {
+		stop()
+		hangUp()
+	}
+}
+
 // delete acknowledges messages.
 func (q *sqsQueue) delete(ctx context.Context, receipts []string) ([]types.BatchResultErrorEntry, error) {
-	ctx, hangUp := context.WithTimeout(ctx, sqsCallTimeout)
-	defer hangUp()
+	ctx, done := q.calling(ctx)
+	defer done()
 	entries := make([]types.DeleteMessageBatchRequestEntry, len(receipts))
 	for i := range receipts {
 		entries[i] = types.DeleteMessageBatchRequestEntry{Id: aws.String(sqsEntryID(i)), ReceiptHandle: &receipts[i]}
@@ -165,8 +178,8 @@ func (q *sqsQueue) show(ctx context.Context, receipts []string) ([]types.BatchRe
 
 // hide hides messages from others for so long from now.
 func (q *sqsQueue) hide(ctx context.Context, receipts []string, visibility time.Duration) ([]types.BatchResultErrorEntry, error) {
-	ctx, hangUp := context.WithTimeout(ctx, sqsCallTimeout)
-	defer hangUp()
+	ctx, done := q.calling(ctx)
+	defer done()
 	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(receipts))
 	for i := range receipts {
 		entries[i] = types.ChangeMessageVisibilityBatchRequestEntry{
