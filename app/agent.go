@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -233,7 +234,8 @@ const (
 // partitionsAhead is how many days have their partition before they come.
 const partitionsAhead = 7
 
-// observe says what became of a turn: one log line an attempt.
+// observe says what became of a turn: one log line an attempt, which is of
+// interest as a rule only where it failed.
 func (a *agent) observe(d millrace.Delivery, f millrace.Fact) {
 	p := a.process
 	if f.Kind == millrace.FactHeld {
@@ -244,7 +246,11 @@ func (a *agent) observe(d millrace.Delivery, f millrace.Fact) {
 		p.logger.Info("not attempted", "delivery", d.ID, "event", d.EventID, "endpoint", d.EndpointID, "decided", f.Decided, "reason", f.Reason)
 		return
 	}
-	p.logger.Info("attempt", "delivery", d.ID, "event", d.EventID, "endpoint", d.EndpointID, "type", d.EventType, "turn", d.Turn,
+	level := slog.LevelInfo
+	if f.Decided == millrace.Delivered {
+		level = slog.LevelDebug
+	}
+	p.logger.Log(context.Background(), level, "attempt", "delivery", d.ID, "event", d.EventID, "endpoint", d.EndpointID, "type", d.EventType, "turn", d.Turn,
 		"outcome", f.Attempt.Outcome, "status", f.Attempt.StatusCode, "ms", f.Attempt.Latency.Milliseconds(), "decided", f.Decided, "error", f.Attempt.Error)
 }
 

@@ -77,7 +77,7 @@ func DefaultConfig() Config {
 		BodyTimeout:      time.Second,
 		MaxHeaderBytes:   64 << 10,
 		MaxIdle:          2048,
-		MaxIdlePerHost:   256,
+		MaxIdlePerHost:   512,
 		IdleTimeout:      30 * time.Second,
 		TunnelLifetime:   45 * time.Minute,
 		HTTP2:            true,

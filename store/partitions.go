@@ -27,7 +27,7 @@ func partitionedTables() []partitioned {
 	return []partitioned{
 		{"events", "id", appended},
 		{"matches", "event_id", appended},
-		{"deliveries", "id", "fillfactor = 75, " + hot},
+		{"deliveries", "id", "fillfactor = 50, " + hot},
 		{"facts", "delivery_id", appended},
 	}
 }

@@ -35,7 +35,7 @@ func TestPartitionsAreMadeAheadAndOnce(t *testing.T) {
 			t.Errorf("the default partition of %s has %d rows", table, n)
 		}
 	}
-	options := `SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'deliveries_2%' AND relkind = 'r' AND 'fillfactor=75' = ANY (reloptions)`
+	options := `SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'deliveries_2%' AND relkind = 'r' AND 'fillfactor=50' = ANY (reloptions)`
 	if n := w.count(options); n != 8 {
 		t.Errorf("%d partitions leave room in their pages, want 8", n)
 	}
@@ -163,7 +163,7 @@ func TestAClaimStaysInItsPage(t *testing.T) {
 		return w.count(`SELECT coalesce(sum(n_tup_upd), 0) FROM pg_stat_user_tables WHERE schemaname = current_schema()`) >= 100
 	})
 	hot := w.count(`SELECT sum(n_tup_hot_upd) FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname LIKE 'deliveries%'`)
-	if hot < 30 { // the first page of a table fills before the room in it counts
+	if hot < 90 {
 		t.Errorf("%d of 100 claims stayed in their page", hot)
 	}
 }
