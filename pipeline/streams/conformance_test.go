@@ -11,6 +11,9 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/millrace-dev/millrace/pipeline/streams/redistest"
 )
 
 // features is what we claim; skipped has the tests of Watermill's that it leaves out.
@@ -26,30 +29,60 @@ func orderedFeatures() tests.Features {
 }
 
 func TestPubSubConformance(t *testing.T) {
-	tests.TestPubSub(t, features(), pubSub(16), groupPubSub(16))
+	conformant{concurrency: 16, shards: 1}.test(t, features())
 }
 
 func TestPubSubConformanceInOrder(t *testing.T) {
-	tests.TestPubSub(t, orderedFeatures(), pubSub(1), groupPubSub(1))
+	conformant{concurrency: 1, shards: 1}.test(t, orderedFeatures())
+}
+
+// TestPubSubConformanceSharded claims no order, not for one message at a time either: what is in one shard may overtake what is in another.
+func TestPubSubConformanceSharded(t *testing.T) {
+	t.Parallel()
+	conformant{concurrency: 16, shards: 4}.test(t, features())
+}
+
+func TestPubSubConformanceOnACluster(t *testing.T) {
+	t.Parallel()
+	conformant{concurrency: 16, shards: clusterShards, cluster: redistest.NewCluster(t)}.test(t, features())
 }
 
 func TestPubSubStress(t *testing.T) {
-	tests.TestPubSubStressTest(t, features(), pubSub(16), groupPubSub(16))
+	c := conformant{concurrency: 16, shards: 1}
+	tests.TestPubSubStressTest(t, features(), c.pubSub(), c.groupPubSub())
 }
 
-func pubSub(concurrency int) tests.PubSubConstructor {
-	group := groupPubSub(concurrency)
+// conformant is what Watermill's tests are run with.
+type conformant struct {
+	concurrency, shards int
+	cluster             *redistest.Cluster // nil: one server
+}
+
+func (c conformant) test(t *testing.T, features tests.Features) {
+	tests.TestPubSub(t, features, c.pubSub(), c.groupPubSub())
+}
+
+func (c conformant) pubSub() tests.PubSubConstructor {
+	group := c.groupPubSub()
 	return func(t *testing.T) (message.Publisher, message.Subscriber) { return group(t, "group") }
 }
 
-func groupPubSub(concurrency int) tests.ConsumerGroupPubSubConstructor {
+func (c conformant) client(t *testing.T) redis.UniversalClient {
+	if c.cluster != nil {
+		return c.cluster.Client
+	}
+	return shared.client(t)
+}
+
+func (c conformant) groupPubSub() tests.ConsumerGroupPubSubConstructor {
 	prefix := prefix()
 	return func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
-		client := shared.client(t)
+		client := c.client(t)
 		publisher, err := NewPublisher(client, PublisherConfig{Prefix: prefix, Timeout: patience})
 		must(t, err)
+		publisher.shards = func(string) int { return c.shards } // Watermill's tests make topics of names of their own
 		subscriber, err := NewSubscriber(client, SubscriberConfig{
-			Prefix: prefix, Group: group, Concurrency: concurrency, Logger: quiet(),
+			Prefix: prefix, Shards: c.shards, Group: group, Concurrency: c.concurrency, Logger: quiet(),
 			MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, ShutdownTimeout: time.Second, ClaimInterval: time.Second,
 		})
 		must(t, err)
@@ -73,6 +106,14 @@ var skipped = []string{
 	"TestPubSubConformance/TestReconnect",
 	"TestPubSubConformanceInOrder/TestNewSubscriberReceivesOldMessages",
 	"TestPubSubConformanceInOrder/TestReconnect",
+	"TestPubSubConformanceOnACluster/TestNewSubscriberReceivesOldMessages",
+	"TestPubSubConformanceOnACluster/TestNoAck",
+	"TestPubSubConformanceOnACluster/TestPublishSubscribeInOrder",
+	"TestPubSubConformanceOnACluster/TestReconnect",
+	"TestPubSubConformanceSharded/TestNewSubscriberReceivesOldMessages",
+	"TestPubSubConformanceSharded/TestNoAck",
+	"TestPubSubConformanceSharded/TestPublishSubscribeInOrder",
+	"TestPubSubConformanceSharded/TestReconnect",
 	"TestPubSubStress/0/TestNewSubscriberReceivesOldMessages",
 	"TestPubSubStress/0/TestNoAck",
 	"TestPubSubStress/0/TestPublishSubscribeInOrder",

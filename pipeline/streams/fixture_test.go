@@ -11,29 +11,40 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// fixture is one topic on one server, with a publisher.
+// fixture is one topic on one Redis, with a publisher.
 type fixture struct {
 	*testing.T
 
-	client    *redis.Client
+	client    redis.UniversalClient
 	prefix    string
+	shards    int
 	publisher *Publisher
 }
 
-func newFixture(t *testing.T, s *server) *fixture {
+func newFixture(t *testing.T, s *server) *fixture { return newShardedFixture(t, s.client(t), 1) }
+
+// newShardedFixture has the topic spread over so many streams.
+func newShardedFixture(t *testing.T, client redis.UniversalClient, shards int) *fixture {
 	t.Helper()
-	f := &fixture{T: t, client: s.client(t), prefix: prefix()}
+	f := &fixture{T: t, client: client, prefix: prefix()}
+	return f.sharded(shards)
+}
+
+// sharded is the same topic for a process that has another number of shards.
+func (f *fixture) sharded(shards int) *fixture {
+	f.Helper()
+	other := &fixture{T: f.T, client: f.client, prefix: f.prefix, shards: shards}
 	var err error
-	f.publisher, err = NewPublisher(f.client, PublisherConfig{Prefix: f.prefix, Timeout: patience})
-	must(t, err)
-	t.Cleanup(func() { _ = f.publisher.Close() })
-	return f
+	other.publisher, err = NewPublisher(f.client, PublisherConfig{Prefix: f.prefix, Shards: map[string]int{"topic": shards}, Timeout: patience})
+	must(f, err)
+	f.Cleanup(func() { _ = other.publisher.Close() })
+	return other
 }
 
 // config is a subscriber's with short times.
 func (f *fixture) config() SubscriberConfig {
 	return SubscriberConfig{
-		Prefix: f.prefix, Group: "group", Concurrency: 8, Logger: quiet(),
+		Prefix: f.prefix, Shards: f.shards, Group: "group", Concurrency: 8, Logger: quiet(),
 		Lease: 1500 * time.Millisecond, ClaimInterval: 100 * time.Millisecond, TrimInterval: 20 * time.Millisecond,
 		MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, ShutdownTimeout: patience,
 	}

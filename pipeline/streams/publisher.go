@@ -51,6 +51,7 @@ func (c PublisherConfig) Validate() error {
 // Publisher adds messages to streams. Calls that come while a pipeline is under way leave together in the next one; a call that finds none leaves at once.
 type Publisher struct {
 	cfg    PublisherConfig
+	shards func(topic string) int
 	client redis.UniversalClient
 	queue  chan *addition
 	stop   context.CancelFunc
@@ -113,7 +114,10 @@ func NewPublisher(client redis.UniversalClient, cfg PublisherConfig) (*Publisher
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	p := &Publisher{cfg: cfg, client: derived, queue: make(chan *addition, 4*cfg.MaxBatch), stop: stop, done: make(chan struct{})}
+	p := &Publisher{
+		cfg: cfg, shards: func(topic string) int { return cfg.Shards[topic] }, client: derived,
+		queue: make(chan *addition, 4*cfg.MaxBatch), stop: stop, done: make(chan struct{}),
+	}
 	go p.run(ctx)
 	return p, nil
 }
@@ -147,7 +151,7 @@ func (p *Publisher) prepare(topic string, msgs []*message.Message) (*addition, e
 }
 
 func (p *Publisher) key(topic string, msg *message.Message) string {
-	if n := p.cfg.Shards[topic]; n > 1 {
+	if n := p.shards(topic); n > 1 {
 		return shardKey(p.cfg.Prefix, topic, shardOf(msg.UUID, n), LaneOf(msg))
 	}
 	return Key(p.cfg.Prefix, topic, LaneOf(msg))

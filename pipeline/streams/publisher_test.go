@@ -167,20 +167,33 @@ func relay(conn net.Conn, addr, word string) {
 		return
 	}
 	defer server.Close()
-	request, reply := make([]byte, 1<<16), make([]byte, 1<<16)
+	var cut atomic.Bool
+	var replies sync.WaitGroup
+	defer replies.Wait()
+	replies.Go(func() {
+		defer conn.Close()
+		reply := make([]byte, 1<<16)
+		for {
+			n, err := server.Read(reply)
+			if err != nil || cut.Load() { // Redis has done it
+				return
+			}
+			if _, err := conn.Write(reply[:n]); err != nil {
+				return
+			}
+		}
+	})
+	request := make([]byte, 1<<16)
 	for {
 		n, err := conn.Read(request)
 		if err != nil {
+			_ = server.Close()
 			return
+		}
+		if strings.Contains(string(request[:n]), word) {
+			cut.Store(true)
 		}
 		if _, err := server.Write(request[:n]); err != nil {
-			return
-		}
-		m, err := server.Read(reply) // so that Redis has done it
-		if err != nil || strings.Contains(string(request[:n]), word) {
-			return
-		}
-		if _, err := conn.Write(reply[:m]); err != nil {
 			return
 		}
 	}

@@ -153,7 +153,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // commandCount sums the calls of a command since the server started.
-func commandCount(t testing.TB, client *redis.Client, command string) (n int) {
+func commandCount(t testing.TB, client redis.UniversalClient, command string) (n int) {
 	t.Helper()
 	text, err := client.Info(context.Background(), "commandstats").Result()
 	must(t, err)
