@@ -11,8 +11,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// MasterName is what the Sentinels call their master.
-const MasterName = "main"
+// MasterName is what the Sentinels call their master, and SentinelPassword what
+// they want to be told before they say where it is. The master wants none.
+const (
+	MasterName       = "main"
+	SentinelPassword = "watchword"
+)
 
 // Sentinels are three of them that watch one master and its replica, which
 // they promote once two agree that the master has been silent for a second.
@@ -20,6 +24,8 @@ type Sentinels struct {
 	// First is the master that they began with, Second its replica.
 	First, Second *Server
 	All           []*Server
+	// Client is for the test's own use, and finds the master by the Sentinels.
+	Client *redis.Client
 
 	t testing.TB
 }
@@ -35,7 +41,8 @@ func NewSentinels(t testing.TB) *Sentinels {
 		return tells(s.Second.Client.Info(ctx, "replication"), "master_link_status:up")
 	})
 	for range 3 {
-		one := start(t, s.sentinel)
+		one := &Server{t: t, password: SentinelPassword, args: s.sentinel}
+		one.begin()
 		// They look around more often than every two and ten seconds.
 		if err := one.Client.Do(t.Context(), "sentinel", "debug", "publish-period", 100, "info-period", 200).Err(); err != nil {
 			t.Fatal(err)
@@ -43,6 +50,8 @@ func NewSentinels(t testing.TB) *Sentinels {
 		s.All = append(s.All, one)
 	}
 	s.await("the Sentinels know each other and the replica", s.acquainted)
+	s.Client = redis.NewFailoverClient(&redis.FailoverOptions{MasterName: MasterName, SentinelAddrs: s.addrs(), SentinelPassword: SentinelPassword})
+	t.Cleanup(func() { _ = s.Client.Close() })
 	return s
 }
 
@@ -52,7 +61,7 @@ func (s *Sentinels) sentinel(of *Server) []string {
 	file := filepath.Join(of.dir, "sentinel.conf")
 	if _, err := os.Stat(file); err != nil {
 		conf := []string{
-			"port " + of.port, "bind 127.0.0.1", "dir " + of.dir,
+			"port " + of.port, "bind 127.0.0.1", "dir " + of.dir, "requirepass " + SentinelPassword,
 			fmt.Sprintf("sentinel monitor %s 127.0.0.1 %s 2", MasterName, s.First.port),
 			fmt.Sprintf("sentinel down-after-milliseconds %s 1000", MasterName),
 			fmt.Sprintf("sentinel failover-timeout %s 2000", MasterName),
@@ -75,12 +84,14 @@ func (s *Sentinels) acquainted(ctx context.Context) error {
 }
 
 // URL is what a gateway is told to find the Sentinels by.
-func (s *Sentinels) URL() string {
+func (s *Sentinels) URL() string { return "redis://" + strings.Join(s.addrs(), ",") }
+
+func (s *Sentinels) addrs() []string {
 	var addrs []string
 	for _, one := range s.All {
 		addrs = append(addrs, one.Addr())
 	}
-	return "redis://" + strings.Join(addrs, ",")
+	return addrs
 }
 
 // AwaitMaster waits until every Sentinel names this server as the master, and

@@ -27,37 +27,40 @@ type Server struct {
 	// Client is for the test's own use.
 	Client *redis.Client
 
-	t       testing.TB
-	dir     string
-	port    string
-	args    func(s *Server) []string
-	process *process // nil while it is down
+	t        testing.TB
+	dir      string
+	port     string
+	password string
+	args     func(s *Server) []string
+	process  *process // nil while it is down
 }
 
 // Start starts a server with further arguments, such as "--user", "anna",
 // "on", and waits until it answers.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	return start(t, func(s *Server) []string {
+	s := &Server{t: t, args: func(s *Server) []string {
 		own := []string{"--port", s.port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "no"}
 		return append(own, args...)
-	})
+	}}
+	s.begin()
+	return s
 }
 
-// start starts a server on a free port: on another one if somebody was
-// quicker.
-func start(t testing.TB, args func(s *Server) []string) *Server {
-	t.Helper()
-	s := &Server{t: t, dir: t.TempDir(), args: args}
-	t.Cleanup(s.Kill)
+// begin starts the server for the first time, on a free port: on another one if
+// somebody was quicker.
+func (s *Server) begin() {
+	s.t.Helper()
+	s.dir = s.t.TempDir()
+	s.t.Cleanup(s.Kill)
 	for try := 1; ; try++ {
-		s.port = freePort(t)
+		s.port = freePort(s.t)
 		err := s.run()
 		if err == nil {
-			return s
+			return
 		}
 		if try == 5 || !errors.Is(err, errEnded) {
-			t.Fatal(err)
+			s.t.Fatal(err)
 		}
 	}
 }
@@ -113,7 +116,7 @@ func (s *Server) run() error {
 	if s.process, err = run(cmd); err != nil {
 		return err
 	}
-	s.Client = redis.NewClient(&redis.Options{Addr: s.Addr()})
+	s.Client = redis.NewClient(&redis.Options{Addr: s.Addr(), Password: s.password})
 	if err := s.answer(); err != nil {
 		s.Kill()
 		said, _ := os.ReadFile(log.Name())
