@@ -77,8 +77,8 @@ func streamLag(ctx context.Context, client redis.UniversalClient, key, group str
 	return LaneBacklog{Pending: info.Pending, Lag: bound}, nil
 }
 
-// MemoryUsed returns how full Redis is, as a fraction of its maxmemory (0 if that is not limited); of a cluster, its fullest master. Where the server does not tell,
-// known is false.
+// MemoryUsed returns how full Redis is, as a fraction of its maxmemory (0 if that is not limited); of a cluster, of its fullest master that answers. Where the
+// server does not tell, known is false.
 func MemoryUsed(ctx context.Context, client redis.UniversalClient) (fraction float64, known bool, err error) {
 	masters, err := memoryInfo(ctx, client)
 	for _, info := range masters {
@@ -101,7 +101,7 @@ func MemoryUsed(ctx context.Context, client redis.UniversalClient) (fraction flo
 // keepsAll is the maxmemory-policy that evicts nothing.
 const keepsAll = "noeviction"
 
-// EvictionPolicy returns Redis' maxmemory-policy; of a cluster, one that evicts if any master has one. Where the server does not tell, known is false.
+// EvictionPolicy returns Redis' maxmemory-policy; of a cluster, one that evicts if any master that answers has one. Where the server does not tell, known is false.
 func EvictionPolicy(ctx context.Context, client redis.UniversalClient) (policy string, known bool, err error) {
 	masters, err := memoryInfo(ctx, client)
 	for _, info := range masters {
@@ -112,23 +112,20 @@ func EvictionPolicy(ctx context.Context, client redis.UniversalClient) (policy s
 	return policy, policy != "", err
 }
 
-// memoryInfo returns the fields of INFO memory, of each master. A server that refuses to answer, but does answer, is no error.
+// memoryInfo returns the fields of INFO memory, of each master that answers. A server that refuses to answer, but does answer, is no error.
 func memoryInfo(ctx context.Context, client redis.UniversalClient) ([]map[string]string, error) {
 	var mu sync.Mutex
 	var masters []map[string]string
-	ask := func(ctx context.Context, one redis.Cmdable) error {
+	err := EachMaster(ctx, client, func(ctx context.Context, one redis.Cmdable) error {
 		fields, err := memoryFields(ctx, one)
+		if err != nil {
+			return err
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		masters = append(masters, fields)
-		return err
-	}
-	var err error
-	if cluster, ok := client.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, one *redis.Client) error { return ask(ctx, one) })
-	} else {
-		err = ask(ctx, client)
-	}
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read Redis memory: %w", err)
 	}
