@@ -48,6 +48,11 @@ type RedisConfig struct {
 	// sentinel_master, the Sentinels.
 	URL            millrace.Sensitive `koanf:"url"`
 	SentinelMaster string             `koanf:"sentinel_master"`
+	// SentinelPassword is the Sentinels' own; that of the URL is the master's.
+	SentinelPassword millrace.Sensitive `koanf:"sentinel_password"`
+	// CAFile has the authorities that rediss:// trusts, in PEM; empty: the
+	// system's.
+	CAFile string `koanf:"ca_file"`
 	// Pool bounds the connections of one process but for the blocking reads.
 	Pool int `koanf:"pool"`
 }

@@ -198,7 +198,7 @@ func (p *process) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	err := p.store.Ping(ctx)
-	if e := p.redis.Ping(ctx).Err(); e != nil {
+	if e := pingRedis(ctx, p.redis); e != nil {
 		err = errors.Join(err, fmt.Errorf("ping Redis: %w", e))
 	}
 	return err

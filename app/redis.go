@@ -3,10 +3,12 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -27,12 +29,15 @@ func (c RedisConfig) options() (*redis.UniversalOptions, error) {
 		return nil, errors.New("redis.url is no URL") // the error would show the password
 	}
 	o := &redis.UniversalOptions{
-		MasterName: c.SentinelMaster, PoolSize: c.Pool, DialTimeout: 2 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
+		MasterName: c.SentinelMaster, SentinelPassword: c.SentinelPassword.Reveal(), PoolSize: c.Pool,
+		DialTimeout: 2 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, ContextTimeoutEnabled: true,
 	}
 	o.Username = u.User.Username()
 	o.Password, _ = u.User.Password()
 	if u.Scheme == "rediss" {
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		if o.TLSConfig, err = c.tls(); err != nil {
+			return nil, err
+		}
 	}
 	if u.Scheme == "unix" {
 		o.Addrs = []string{u.Path}
@@ -46,7 +51,27 @@ func (c RedisConfig) options() (*redis.UniversalOptions, error) {
 			return nil, fmt.Errorf("redis.url: %q is no database number", db)
 		}
 	}
+	if o.DB != 0 && o.MasterName == "" && len(o.Addrs) > 1 {
+		return nil, fmt.Errorf("redis.url: several hosts are a Redis Cluster, and that has no database %d, only 0", o.DB)
+	}
 	return o, nil
+}
+
+// tls trusts the authorities of redis.ca_file, or else the system's.
+func (c RedisConfig) tls() (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile == "" {
+		return t, nil
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("redis.ca_file: %w", err)
+	}
+	t.RootCAs = x509.NewCertPool()
+	if !t.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("redis.ca_file: there is no certificate in %s", c.CAFile)
+	}
+	return t, nil
 }
 
 // withPort adds Redis' port where an address names none.
@@ -57,26 +82,52 @@ func withPort(host string) string {
 	return net.JoinHostPort(strings.Trim(host, "[]"), "6379")
 }
 
-// openRedis connects and refuses a Redis that may evict what is queued.
+// openRedis connects and refuses a Redis that may evict what is queued. Of a
+// cluster, one master that answers is enough: the others may be back before
+// this process is needed.
 func openRedis(ctx context.Context, c RedisConfig) (redis.UniversalClient, error) {
 	o, err := c.options()
 	if err != nil {
 		return nil, err
 	}
 	client := redis.NewUniversalClient(o)
-	if err := client.Ping(ctx).Err(); err != nil {
+	if err := judgeRedis(ctx, client, o); err != nil {
 		_ = client.Close()
+		return nil, err
+	}
+	return client, nil
+}
+
+func judgeRedis(ctx context.Context, client redis.UniversalClient, o *redis.UniversalOptions) error {
+	if err := pingRedis(ctx, client); err != nil {
 		if refuses(err) {
-			return nil, fmt.Errorf("redis.url: Redis refuses: %w", err)
+			return fmt.Errorf("redis.url: Redis refuses: %w", err)
 		}
-		return nil, millrace.Unavailable(fmt.Errorf("redis.url: Redis does not answer at %s: %w", strings.Join(o.Addrs, ","), err))
+		return millrace.Unavailable(fmt.Errorf("redis.url: Redis does not answer at %s: %w", strings.Join(o.Addrs, ","), err))
+	}
+	if partly(ctx, client) {
+		return errors.New("redis.url names one node of a Redis Cluster: name several with commas between them, or this one twice")
 	}
 	policy, known, err := streams.EvictionPolicy(ctx, client)
 	if err == nil && known && policy != "noeviction" {
-		_ = client.Close()
-		return nil, fmt.Errorf("Redis may evict what is queued: its maxmemory-policy is %s; set it to noeviction", policy)
+		return fmt.Errorf("Redis may evict what is queued: its maxmemory-policy is %s; set it to noeviction", policy)
 	}
-	return client, nil
+	return nil
+}
+
+// pingRedis tells whether Redis answers: of a cluster, any of its masters. What
+// is for the others is persisted in line, or waits.
+func pingRedis(ctx context.Context, client redis.UniversalClient) error {
+	return streams.EachMaster(ctx, client, func(ctx context.Context, master redis.Cmdable) error { return master.Ping(ctx).Err() })
+}
+
+// partly tells whether a client knows one node of a cluster only.
+func partly(ctx context.Context, client redis.UniversalClient) bool {
+	if _, whole := client.(*redis.ClusterClient); whole {
+		return false
+	}
+	info, err := client.Info(ctx, "cluster").Result()
+	return err == nil && strings.Contains(info, "cluster_enabled:1")
 }
 
 // refuses tells an answer that waiting does not mend, such as a password that
@@ -86,7 +137,9 @@ func refuses(err error) bool {
 	if !errors.As(err, &answer) {
 		return false
 	}
-	for _, refusal := range []string{"WRONGPASS", "NOAUTH", "NOPERM", "ERR DB index", "ERR AUTH", "ERR Client sent AUTH"} {
+	for _, refusal := range []string{
+		"WRONGPASS", "NOAUTH", "NOPERM", "ERR DB index", "ERR AUTH", "ERR Client sent AUTH", "ERR This instance has cluster support disabled",
+	} {
 		if strings.Contains(answer.Error(), refusal) {
 			return true
 		}

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"net"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -11,31 +10,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/pipeline/streams/redistest"
 )
 
 // startRedis starts a server of the test's own and answers with its URL and
 // what kills it.
 func startRedis(t *testing.T, more ...string) (url string, kill func()) {
 	t.Helper()
-	address := closedPort(t)
-	_, port, _ := net.SplitHostPort(address)
-	cmd := exec.Command("redis-server", append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", ""}, more...)...)
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start redis-server: %v", err)
-	}
-	kill = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	t.Cleanup(kill)
-	client := redis.NewClient(&redis.Options{Addr: address})
-	defer func() { _ = client.Close() }()
-	eventually(t, "redis-server answers", func() bool { return client.Ping(t.Context()).Err() == nil })
-	return "redis://" + address, kill
+	s := redistest.Start(t, more...)
+	return s.URL(), s.Kill
 }
 
 // eventually asks until the answer is yes.
@@ -100,7 +86,7 @@ func TestRedisIsReachedWhereItsURLSays(t *testing.T) {
 }
 
 func TestARedisURLThatIsNoneIsRefusedAndNotShown(t *testing.T) {
-	for _, url := range []string{"", "cache:6379", "http://:hush@cache", "redis://:hush@cache/first", "redis://:hush@ca che"} {
+	for _, url := range []string{"", "cache:6379", "http://:hush@cache", "redis://:hush@cache/first", "redis://:hush@ca che", "redis://:hush@a,b/1"} {
 		err := RedisConfig{URL: millrace.Sensitive(url), Pool: 2}.validate()
 		if err == nil || !strings.Contains(err.Error(), "redis.url") || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%q: %v", url, err)
@@ -163,9 +149,9 @@ func TestARedisIsOpened(t *testing.T) {
 }
 
 // hearing runs one process's end of the broadcast.
-func hearing(t *testing.T, url string) (*changes, <-chan millrace.ID) {
+func hearing(t *testing.T, at RedisConfig) (*changes, <-chan millrace.ID) {
 	t.Helper()
-	c, err := newChanges(RedisConfig{URL: millrace.Sensitive(url), Pool: 2}, "p:")
+	c, err := newChanges(at, "p:")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,18 +173,22 @@ func hearing(t *testing.T, url string) (*changes, <-chan millrace.ID) {
 }
 
 func TestAChangeIsHeardOfByEveryProcess(t *testing.T) {
-	url, _ := startRedis(t)
-	here, one := hearing(t, url)
-	_, other := hearing(t, url)
-	id := millrace.NewID(time.Now())
-	for _, heard := range []<-chan millrace.ID{one, other} {
-		eventually(t, "the change is heard of", func() bool {
-			here.tell(id) // nothing is heard that was told before a subscription
-			select {
-			case got := <-heard:
-				return got == id
-			default:
-				return false
+	for _, kind := range kinds() {
+		t.Run(kind.name, func(t *testing.T) {
+			at := kind.start(t)
+			here, one := hearing(t, at)
+			_, other := hearing(t, at)
+			id := millrace.NewID(time.Now())
+			for _, heard := range []<-chan millrace.ID{one, other} {
+				eventually(t, "the change is heard of", func() bool {
+					here.tell(id) // nothing is heard that was told before a subscription
+					select {
+					case got := <-heard:
+						return got == id
+					default:
+						return false
+					}
+				})
 			}
 		})
 	}
