@@ -22,6 +22,7 @@ import (
 
 	millrace "github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/app"
+	"github.com/millrace-dev/millrace/pipeline/streams/redistest"
 	"github.com/millrace-dev/millrace/store"
 	"github.com/millrace-dev/millrace/store/storetest"
 )
@@ -57,6 +58,9 @@ type Gateway struct {
 	Access app.DevAccess
 	Config app.Config
 	Redis  *Redis
+	// Cluster and Sentinels are nil unless the test wants Redis that way.
+	Cluster   *redistest.Cluster
+	Sentinels *redistest.Sentinels
 	// Postgres is nil where the test has a schema of a shared server.
 	Postgres *storetest.Server
 	Server   *Role
@@ -94,6 +98,24 @@ func OwnPostgres() Setup {
 	return func(g *Gateway) { g.Postgres = storetest.Own(g.t) }
 }
 
+// OnCluster gives the gateway a Redis Cluster of three masters.
+func OnCluster() Setup {
+	return func(g *Gateway) {
+		g.Cluster = redistest.NewCluster(g.t)
+		g.Redis = &Redis{t: g.t, url: g.Cluster.URL(), Client: g.Cluster.Client}
+	}
+}
+
+// OnSentinels gives the gateway a Redis with a replica, and Sentinels that
+// promote it.
+func OnSentinels() Setup {
+	return func(g *Gateway) {
+		g.Sentinels = redistest.NewSentinels(g.t)
+		g.Redis = &Redis{t: g.t, url: g.Sentinels.URL(), Client: g.Sentinels.Client}
+		g.settings = append(g.settings, "redis.sentinel_master="+redistest.MasterName, "redis.sentinel_password="+redistest.SentinelPassword)
+	}
+}
+
 // TwoEgresses gives the agent a second proxy beside Egress.
 func TwoEgresses() Setup { return func(g *Gateway) { g.spare = address(g.t) } }
 
@@ -105,7 +127,9 @@ func New(t testing.TB, setups ...Setup) *Gateway {
 	for _, change := range setups {
 		change(g)
 	}
-	g.Redis = newRedis(t)
+	if g.Redis == nil {
+		g.Redis = newRedis(t)
+	}
 	g.configure()
 	g.db = storetest.DB(t, g.Config.Postgres.URL.Reveal())
 	made, err := app.CreateProject(t.Context(), g.Config, t.Name())
@@ -154,7 +178,7 @@ func (g *Gateway) configure() {
 	}
 	g.settings = append([]string{
 		"postgres.url=" + g.database(), "postgres.max_read_conns=6", "postgres.statement_timeout=2s",
-		"redis.url=redis://" + g.Redis.addr, "secrets.keys=" + app.NewRingKey(), "server.listen=" + address(g.t),
+		"redis.url=" + g.Redis.url, "secrets.keys=" + app.NewRingKey(), "server.listen=" + address(g.t),
 		"egress.listen=" + egress, "egress.proxies=" + proxies, "egress.allow_loopback=true",
 		"streams.prefix=" + prefix, "streams.publish_timeout=1s", "stages.retry.poll_interval=100ms", "stages.retry.sweep_interval=300ms", "stages.retry.sweep_grace=4s",
 	}, g.settings...)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -20,18 +21,18 @@ const prefix = "millrace:"
 // Redis is a redis-server that a test may break.
 type Redis struct {
 	t      testing.TB
-	addr   string
+	url    string
 	dir    string
 	child  *child // nil while it is down
-	Client *redis.Client
+	Client redis.UniversalClient
 	// forgot is whether it lost what it had been given.
 	forgot bool
 }
 
 func newRedis(t testing.TB) *Redis {
 	t.Helper()
-	r := &Redis{t: t, addr: address(t), dir: t.TempDir()}
-	r.Client = redis.NewClient(&redis.Options{Addr: r.addr})
+	addr := address(t)
+	r := &Redis{t: t, url: "redis://" + addr, dir: t.TempDir(), Client: redis.NewClient(&redis.Options{Addr: addr})}
 	t.Cleanup(func() {
 		_ = r.Client.Close()
 		r.Kill()
@@ -48,7 +49,7 @@ func (r *Redis) Start() {
 	if err != nil {
 		r.t.Fatalf("redis-server is not on PATH; `make deps` installs it: %v", err)
 	}
-	_, port, err := net.SplitHostPort(r.addr)
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(r.url, "redis://"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
