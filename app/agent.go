@@ -98,7 +98,7 @@ func (a *agent) readBrokers() (end func() error, err error) {
 func (a *agent) openSource(live *pipeline.Live, s millrace.Source) (sources.Broker, func(), error) {
 	p := a.process
 	broker, err := sources.NewBroker(sources.BrokerConfig{
-		Source: s, ShutdownTimeout: p.config.Streams.ShutdownTimeout, Dial: a.dialer.DialContext, Logger: p.logger.With("source", s.ID),
+		Source: s, MaxBytes: a.stages.Ingest.MaxBytes, ShutdownTimeout: p.config.Streams.ShutdownTimeout, Dial: a.dialer.DialContext, Logger: p.logger.With("source", s.ID),
 	})
 	if err != nil {
 		return nil, nil, err

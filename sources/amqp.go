@@ -107,7 +107,7 @@ func (b *amqpBroker) dial(ctx context.Context) (*amqp.Connection, error) {
 			return nil, fmt.Errorf("no TLS connection to the broker: %w", err)
 		}
 	}
-	logged, err := amqp.Open(conn, b.login())
+	logged, err := amqp.Open(newAMQPBound(conn, b.config.mostBytes()), b.login())
 	if err != nil {
 		_ = conn.Close() // it is of no use
 		return nil, inWords("log in", cmp.Or(ctx.Err(), err))

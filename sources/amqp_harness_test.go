@@ -182,7 +182,7 @@ func readBroker(t testing.TB, b Broker, do func(*message.Message)) (stop func())
 }
 
 func configOf(source millrace.Source) BrokerConfig {
-	return BrokerConfig{Source: source, ShutdownTimeout: time.Minute, Dial: anywhere, Logger: slog.New(slog.DiscardHandler)}
+	return BrokerConfig{Source: source, MaxBytes: 1 << 20, ShutdownTimeout: time.Minute, Dial: anywhere, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // stated waits until a source is so, with these words.

@@ -12,7 +12,11 @@ import (
 
 // message is a delivery as the pipeline takes it.
 func (b *amqpBroker) message(d amqp.Delivery) *brokerMessage {
-	return &brokerMessage{id: b.coordinates(d), at: d.Timestamp, headers: amqpHeaders(d), body: d.Body}
+	m := &brokerMessage{id: b.coordinates(d), at: d.Timestamp, headers: amqpHeaders(d), body: d.Body}
+	if most := b.config.mostBytes(); len(m.body) > most {
+		m.body, m.cut = m.body[:most], true
+	}
+	return m
 }
 
 // coordinates are the publisher's, as AMQP has none of its own: the message-id

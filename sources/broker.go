@@ -29,6 +29,8 @@ type Broker interface {
 // BrokerConfig is what a Broker is made of.
 type BrokerConfig struct {
 	Source millrace.Source
+	// MaxBytes bounds an event's payload.
+	MaxBytes int
 	// ShutdownTimeout is how long what is in flight may take when it ends.
 	ShutdownTimeout time.Duration
 	// Dial connects to an address that a tenant gave, or a broker of theirs
@@ -89,6 +91,13 @@ func secured(ctx context.Context, conn net.Conn, conf *tls.Config, address strin
 	_ = conn.Close() // it is of no use
 	return nil, err
 }
+
+// aroundPayload is how much a message may have beside the payload, as in the
+// API's calls.
+const aroundPayload = 64 << 10
+
+// mostBytes bounds a message, where the broker does not.
+func (c BrokerConfig) mostBytes() int { return c.MaxBytes + aroundPayload }
 
 // workers is how many messages a source has in flight.
 func (c BrokerConfig) workers(otherwise int) int {

@@ -54,7 +54,7 @@ func startAgent(t testing.TB, c agentConfig) *agent {
 		c.dial = anywhere
 	}
 	a := &agent{t: t, seen: make(chan millrace.Submission, 100_000), dead: make(chan millrace.DeadLetter, 1000)}
-	broker, err := NewBroker(BrokerConfig{Source: c.source, ShutdownTimeout: c.grace, Dial: c.dial, Logger: slog.New(slog.DiscardHandler)})
+	broker, err := NewBroker(BrokerConfig{Source: c.source, MaxBytes: 1 << 20, ShutdownTimeout: c.grace, Dial: c.dial, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

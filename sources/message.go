@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 	"unicode"
@@ -30,7 +31,13 @@ type brokerMessage struct {
 	// headers are the message's headers or attributes.
 	headers map[string]string
 	body    []byte
+	// cut: the body is the beginning of one that is too large.
+	cut bool
 }
+
+// cutHeader is what the dead letter of a message has, beside its headers, whose
+// body was cut.
+const cutHeader = "x-millrace-cut"
 
 // longestID bounds the coordinates of a message, which are a key in the store.
 const longestID = 512
@@ -109,6 +116,8 @@ func (s Messages) Submission(msg *message.Message) (millrace.Submission, error) 
 	}
 	var err error
 	switch {
+	case m.cut:
+		err = millrace.Errorf(millrace.CodeTooLarge, "the message has more than %d bytes (ingest.max_bytes); what is kept is its beginning", len(m.body))
 	case len(m.body) == 0:
 		err = fmt.Errorf("the message is empty")
 	case s.Source.PubSub.Raw:
@@ -130,7 +139,10 @@ func (s Messages) DeadLetter(msg *message.Message, d *millrace.DeadLetter) {
 	if !ok {
 		return
 	}
-	d.Topic, d.Raw, d.Metadata = m.id, m.body, m.headers
+	d.Topic, d.Raw, d.Metadata = m.id, m.body, maps.Clone(m.headers)
+	if m.cut {
+		d.Metadata[cutHeader] = "true"
+	}
 	at := m.at
 	if at.IsZero() {
 		at = time.Now()

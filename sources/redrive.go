@@ -21,6 +21,7 @@ func SourceOf(d millrace.DeadLetter) (millrace.ID, error) {
 // Redriven reads a dead letter of the ingest stage once more, as what its
 // message would submit now.
 func (s Messages) Redriven(d millrace.DeadLetter) (millrace.Submission, error) {
-	m := &brokerMessage{id: d.Topic, headers: d.Metadata, body: d.Raw}
+	_, cut := d.Metadata[cutHeader]
+	m := &brokerMessage{id: d.Topic, headers: d.Metadata, body: d.Raw, cut: cut}
 	return s.Submission(m.message())
 }
