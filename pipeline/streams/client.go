@@ -16,7 +16,7 @@ import (
 type own struct {
 	pool    int
 	timeout time.Duration
-	// ids, if set, learns the CLIENT ID of every new connection, where there is one server that has them.
+	// ids, if set, learns the CLIENT ID of every new connection, where the server has them.
 	ids *clientIDs
 }
 
@@ -45,7 +45,7 @@ func deriveSingle(opt redis.Options, o own) *redis.Options {
 	opt.Protocol = 2
 	opt.ClientSideCache, opt.ClientSideCacheConfig, opt.PushNotificationProcessor = nil, nil, nil
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	opt.OnConnect = learnID(opt.OnConnect, o.ids)
+	opt.OnConnect = learnID(opt.OnConnect, opt.Addr, o.ids)
 	return &opt
 }
 
@@ -59,37 +59,64 @@ func deriveCluster(opt redis.ClusterOptions, o own) *redis.ClusterOptions {
 	opt.Protocol = 2
 	opt.PushNotificationProcessor = nil
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	newClient := opt.NewClient
+	opt.NewClient = func(node *redis.Options) *redis.Client {
+		node.OnConnect = learnID(node.OnConnect, node.Addr, o.ids)
+		return newClient(node)
+	}
 	return &opt
 }
 
 // clientIDs are the CLIENT IDs of the latest connections, as many as can be open at once.
 type clientIDs struct {
 	mu  sync.Mutex
-	ids []int64
+	all []clientID
 }
 
-func (c *clientIDs) add(id int64) {
+type clientID struct {
+	addr string // of the server, as the client has it
+	id   int64
+}
+
+func (c *clientIDs) add(id clientID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.ids) > MaxShards {
-		c.ids = c.ids[1:]
+	if len(c.all) > MaxShards {
+		c.all = c.all[1:]
 	}
-	c.ids = append(c.ids, id)
+	c.all = append(c.all, id)
 }
 
-func (c *clientIDs) all() []int64 {
+// unblock ends the reads that wait, on the server of the client or all nodes of its cluster.
+func (c *clientIDs) unblock(ctx context.Context, client redis.UniversalClient) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.ids)
+	all := slices.Clone(c.all)
+	c.mu.Unlock()
+	on := func(ctx context.Context, one *redis.Client) error {
+		pipe := one.Pipeline()
+		for _, to := range all {
+			if to.addr == one.Options().Addr {
+				pipe.ClientUnblock(ctx, to.id)
+			}
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	}
+	switch client := client.(type) {
+	case *redis.Client:
+		_ = on(ctx, client) // whoever waits for the reads to end tries again
+	case *redis.ClusterClient:
+		_ = client.ForEachMaster(ctx, on)
+	}
 }
 
-func learnID(next func(context.Context, *redis.Conn) error, ids *clientIDs) func(context.Context, *redis.Conn) error {
+func learnID(next func(context.Context, *redis.Conn) error, addr string, ids *clientIDs) func(context.Context, *redis.Conn) error {
 	if ids == nil {
 		return next
 	}
 	return func(ctx context.Context, conn *redis.Conn) error {
 		if id, err := conn.ClientID(ctx).Result(); err == nil {
-			ids.add(id)
+			ids.add(clientID{addr, id})
 		}
 		if next == nil {
 			return nil

@@ -206,12 +206,12 @@ func TestPublishToAClusterDoesNotRepeatAfterALostReply(t *testing.T) {
 	}
 }
 
-// TestASubscriptionOfAClusterEndsSoon has reads wait on all nodes, which are not unblocked.
+// TestASubscriptionOfAClusterEndsSoon has reads wait on all nodes.
 func TestASubscriptionOfAClusterEndsSoon(t *testing.T) {
 	t.Parallel()
 	f := newShardedFixture(t, redistest.NewCluster(t).Client, clusterShards)
 	cfg := f.config()
-	cfg.Block = time.Second
+	cfg.Block = 2 * time.Second
 	subscriber := f.subscriber(cfg)
 	messages := f.subscribe(subscriber)
 	f.publish(Live, "m", 10)
@@ -220,7 +220,7 @@ func TestASubscriptionOfAClusterEndsSoon(t *testing.T) {
 	began := time.Now()
 	must(t, subscriber.Close())
 	f.ended(messages)
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %s", took)
+	if took := time.Since(began); took > 1500*time.Millisecond {
+		t.Errorf("it took %s: the reads were not unblocked", took)
 	}
 }

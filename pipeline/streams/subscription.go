@@ -28,9 +28,9 @@ type subscription struct {
 	window   *window
 	began    time.Time
 
-	reading   redis.UniversalClient // each of its connections is one that waits in XREADGROUP
-	readingID clientIDs
-	workers   sync.WaitGroup
+	reading redis.UniversalClient // each of its connections is one that waits in XREADGROUP
+	waiting clientIDs             // of those connections
+	workers sync.WaitGroup
 
 	shards     []*shard // what the topic is spread over now
 	leftovers  []*shard // what it was spread over before, and is not empty yet; the finder of leftovers has them while the subscription runs
@@ -64,7 +64,7 @@ func newSubscription(ctx context.Context, s *Subscriber, topic string) (*subscri
 		}
 	}
 	var err error
-	if sub.reading, err = derive(s.client, own{pool: MaxShards + 1, timeout: s.cfg.Block + 10*time.Second, ids: &sub.readingID}); err != nil {
+	if sub.reading, err = derive(s.client, own{pool: MaxShards + 1, timeout: s.cfg.Block + 10*time.Second, ids: &sub.waiting}); err != nil {
 		return nil, err
 	}
 	sub.drainCtx, sub.end = context.WithCancel(ctx)
@@ -139,19 +139,10 @@ func (s *subscription) readUntilEnd() {
 	}
 }
 
-// unblock ends the reads that wait. In a cluster they end by themselves.
 func (s *subscription) unblock() {
-	ids := s.readingID.all()
-	if len(ids) == 0 {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Block)
 	defer cancel()
-	pipe := s.control.Pipeline()
-	for _, id := range ids {
-		pipe.ClientUnblock(ctx, id)
-	}
-	_, _ = pipe.Exec(ctx) // the next tick tries again
+	s.waiting.unblock(ctx, s.control)
 }
 
 // finishWork waits for what is in flight, and ends its contexts when its time is over.
