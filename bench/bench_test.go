@@ -17,7 +17,7 @@ import (
 func smallest() Options {
 	o := DefaultOptions()
 	o.Events, o.Duration, o.Clients, o.Rounds, o.Projects, o.Subscriptions = 200, 500*time.Millisecond, 16, 1, 2, 20
-	o.patience, o.Binary = time.Minute, binary
+	o.Stored, o.patience, o.Binary = 5000, time.Minute, binary
 	return o
 }
 
@@ -27,6 +27,7 @@ func TestEveryScenarioRuns(t *testing.T) {
 	t.Setenv("TMPDIR", openTemp(t))
 	var told []string
 	o := smallest()
+	o.Scenarios = Scenarios()
 	o.Told = func(sentence string) { told = append(told, sentence) }
 	report, err := Run(t.Context(), o)
 	if err != nil {
@@ -110,7 +111,7 @@ func wantHeadline(t *testing.T, report Report) {
 	if err := report.Write(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, word := range []string{"slow-1000", "places allow", "ROWS A STATEMENT", "append events", "null", "2 projects"} {
+	for _, word := range []string{"slow-1000", "places allow", "ROWS A STATEMENT", "append events", "null", "2 projects", "growth-5000", "times what they were"} {
 		if !strings.Contains(out.String(), word) {
 			t.Errorf("the tables do not have %q:\n%s", word, out.String())
 		}
@@ -167,6 +168,7 @@ func TestOptionsAreHeldToWhatIsThere(t *testing.T) {
 		"window must be":       func(o *Options) { o.Window = 0 },
 		"limit must be":        func(o *Options) { o.Limit = 0 },
 		"rounds must be":       func(o *Options) { o.Rounds = 0 },
+		"stored must be":       func(o *Options) { o.Stored = 0 },
 		"projects and":         func(o *Options) { o.Projects = 0 },
 		`no scenario "lost"`:   func(o *Options) { o.Scenarios = []string{"lost"} },
 		"millrace or convoy":   func(o *Options) { o.Target.Kind = "other" },

@@ -12,7 +12,16 @@ type scenario struct {
 	name string
 	says string
 	own  bool // it needs a gateway of our own
+	rare bool // it takes long: only when it is asked for
 	run  func(ctx context.Context) ([]Result, error)
+}
+
+// among tells whether the scenario runs when these are asked for.
+func (s scenario) among(asked []string) bool {
+	if len(asked) == 0 {
+		return !s.rare
+	}
+	return slices.Contains(asked, s.name)
 }
 
 // payload is the size of an event's data, in bytes, where nothing else is said.
@@ -29,18 +38,19 @@ func Scenarios() []string {
 
 func (b *bench) scenarios() []scenario {
 	return []scenario{
-		{"idle", "Nothing to do.", true, b.idle},
-		{"fanout-1", "End to end to one endpoint, and the null gateway.", false, func(ctx context.Context) ([]Result, error) { return b.rounds(ctx, 1) }},
-		{"fanout-10", "End to end to 10 endpoints, and the null gateway.", false, func(ctx context.Context) ([]Result, error) { return b.rounds(ctx, 10) }},
-		{"fanout-100", "To 100 endpoints, 100 events a second.", false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 100, 100) }},
-		{"steady-50", "50 events a second.", false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 1, 50) }},
-		{"steady-500", "500 events a second.", false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 1, 500) }},
-		{"ingest", "As fast as events are accepted, queued and persisted.", false, b.ingest},
-		{"payload", "Payloads of 50 KiB.", false, b.large},
-		{"slow", "Receivers that take 10, 100 and 1,000 ms.", false, b.slow},
-		{"filters", "One project with many subscriptions, a filter each.", false, b.filters},
-		{"tenants", "Many projects with 10 endpoints each.", true, b.tenants},
-		{"backlog", "A backlog drained, and another project's events meanwhile.", true, b.backlog},
+		{"idle", "Nothing to do.", true, false, b.idle},
+		{"fanout-1", "End to end to one endpoint, and the null gateway.", false, false, func(ctx context.Context) ([]Result, error) { return b.rounds(ctx, 1) }},
+		{"fanout-10", "End to end to 10 endpoints, and the null gateway.", false, false, func(ctx context.Context) ([]Result, error) { return b.rounds(ctx, 10) }},
+		{"fanout-100", "To 100 endpoints, 100 events a second.", false, false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 100, 100) }},
+		{"steady-50", "50 events a second.", false, false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 1, 50) }},
+		{"steady-500", "500 events a second.", false, false, func(ctx context.Context) ([]Result, error) { return b.steady(ctx, 1, 500) }},
+		{"ingest", "As fast as events are accepted, queued and persisted.", false, false, b.ingest},
+		{"payload", "Payloads of 50 KiB.", false, false, b.large},
+		{"slow", "Receivers that take 10, 100 and 1,000 ms.", false, false, b.slow},
+		{"filters", "One project with many subscriptions, a filter each.", false, false, b.filters},
+		{"tenants", "Many projects with 10 endpoints each.", true, false, b.tenants},
+		{"backlog", "A backlog drained, and another project's events meanwhile.", true, false, b.backlog},
+		{"growth", "The cost of an event in a log with few events, and with many.", true, true, b.growth},
 	}
 }
 

@@ -18,7 +18,9 @@ type benchmark struct {
 	Duration  time.Duration `placeholder:"DURATION" help:"How long a steady load lasts, and a closed loop at most (default 10s)."`
 	Clients   int           `placeholder:"N" help:"How many connections send at once (default 128)."`
 	Window    int           `placeholder:"N" help:"How many deliveries are on their way in a closed loop (default 1024)."`
-	Scenarios []string      `placeholder:"NAME,..." help:"Run these alone."`
+	Stored    int           `placeholder:"N" help:"How many events the log holds in the scenario growth (default 10000000)."`
+	Limit     time.Duration `placeholder:"DURATION" help:"End a run that takes longer; it has no figures then (default 10m)."`
+	Scenarios []string      `placeholder:"NAME,..." help:"Run these alone; all are run but growth, which takes long."`
 
 	Target         string `placeholder:"KIND" help:"Drive a running gateway through its API: convoy or millrace."`
 	URL            string `placeholder:"URL" help:"The target's API."`
@@ -35,6 +37,7 @@ func (benchmark) Help() string {
     millrace bench
     millrace bench --quick --set log.level=warn
     millrace bench --scenarios fanout-1,steady-50 --events 50000
+    millrace bench --scenarios growth --limit 2h
     millrace bench --target convoy --url http://10.0.0.1:5005 --api-key KEY --project ID --receiver-listen 10.0.0.2:9000`
 }
 
@@ -78,6 +81,12 @@ func (b benchmark) options(s *screen, g *globals) (bench.Options, error) {
 	}
 	if b.Window != 0 {
 		o.Window = b.Window
+	}
+	if b.Stored != 0 {
+		o.Stored = b.Stored
+	}
+	if b.Limit != 0 {
+		o.Limit = b.Limit
 	}
 	o.Scenarios, o.Listen = b.Scenarios, b.ReceiverListen
 	o.Target = bench.Target{Kind: b.Target, URL: b.URL, Key: b.APIKey, Project: b.Project, Reached: b.ReceiverURL}
