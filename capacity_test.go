@@ -97,18 +97,18 @@ func TestREADMECapacityAddsUp(t *testing.T) {
 		for _, part := range cells[2:7] {
 			cores += number(t, part)
 		}
-		near(t, row, "cores of all", number(t, cells[7]), cores)
+		near(t, row+": cores of all", number(t, cells[7]), cores)
 		day := rate * 86400 * (first + (fan-1)*further) / 1e6
-		near(t, row, "GB a day", gigabytes(t, cells[8]), day)
-		near(t, row, "GB at 30 days", gigabytes(t, cells[9]), day*32)
+		near(t, row+": GB a day", gigabytes(t, cells[8]), day)
+		near(t, row+": GB at 30 days", gigabytes(t, cells[9]), day*32)
 	}
 }
 
 // near allows for figures that are rounded to one place.
-func near(t *testing.T, row, what string, said, is float64) {
+func near(t *testing.T, what string, said, is float64) {
 	t.Helper()
 	if math.Abs(said-is) > 0.1*is {
-		t.Errorf("%s: %s are %.3g, it says %.3g", row, what, is, said)
+		t.Errorf("%s are %.3g, it says %.3g", what, is, said)
 	}
 }
 
