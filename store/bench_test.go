@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/store"
 )
 
 func (w *world) kilobyte() millrace.Event {
@@ -146,4 +147,60 @@ func (w *world) report(b *testing.B) {
 			b.Logf("%-40s %7d rows in %6d flushes: %.1f", s.Kind, s.Rows, s.Flushes, float64(s.Rows)/float64(s.Flushes))
 		}
 	}
+}
+
+// BenchmarkList lists 20 events of 1 KiB, with what became of them, for so many
+// callers at once: from the primary, from a replica, and from a replica while
+// events are appended. Lines is how often the primary was asked how far it is.
+func BenchmarkList(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		replica bool
+		writing bool
+	}{{"primary", false, false}, {"replica", true, false}, {"replica under writes", true, true}} {
+		for _, callers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/%d callers", c.name, callers), func(b *testing.B) { benchmarkList(b, callers, c.replica, c.writing) })
+		}
+	}
+}
+
+func benchmarkList(b *testing.B, callers int, replica, writing bool) {
+	p := newTwin(b)
+	p.exec(`CREATE EXTENSION pg_stat_statements`)
+	for range 200 {
+		must[millrace.StoredEvent](b)(p.AppendEvent(b.Context(), p.kilobyte(), false))
+	}
+	if replica {
+		p.watched()
+		p.turns(store.ReplicaReady)
+	}
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	if writing {
+		writer.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, _ = p.AppendEvent(context.Background(), p.kilobyte(), false)
+			}
+		})
+	}
+	var next atomic.Int64
+	b.ResetTimer()
+	in(callers, func(int) {
+		for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+			if _, err := p.other.Events(context.Background(), millrace.EventQuery{ProjectID: p.project}); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.StopTimer()
+	close(stop)
+	writer.Wait()
+	from, _ := p.served()
+	b.ReportMetric(float64(from)/float64(b.N), "replica/op")
+	b.ReportMetric(float64(p.count(`SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%pg_current_wal_flush_lsn%'`))/float64(b.N), "lines/op")
 }
