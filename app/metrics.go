@@ -119,12 +119,14 @@ var (
 	sourceLagDesc = prometheus.NewDesc("millrace_source_lag", "Messages of a source that wait at its broker, where the broker tells.", []string{"source", "project", "broker"}, nil)
 	holdingDesc   = prometheus.NewDesc("millrace_held_endpoints", "Endpoints that hold deliveries.", nil, nil)
 	heldDesc      = prometheus.NewDesc("millrace_held_deliveries", "Deliveries that are held, as of the leader's last count; the leader alone has it.", nil, nil)
+	replicaDesc   = prometheus.NewDesc("millrace_replica_state", "How a read replica stands: 1 for the state that it is in, 0 for the others.", []string{"replica", "state"}, nil)
+	readsDesc     = prometheus.NewDesc("millrace_replica_reads_total", "Reads of the API that a replica served, and those that the primary did although there are replicas.", []string{"from"}, nil)
 	memoryDesc    = prometheus.NewDesc("millrace_redis_memory_used", "Share of Redis' maxmemory in use; above 1: it does not answer.", nil, nil)
 )
 
 // Describe names the metrics.
 func (c topicCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, pendingDesc, redeliverDesc, takeoverDesc, flushDesc, rowsDesc, sourceDesc, sourceLagDesc, holdingDesc, heldDesc, memoryDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, pendingDesc, redeliverDesc, takeoverDesc, flushDesc, rowsDesc, sourceDesc, sourceLagDesc, holdingDesc, heldDesc, replicaDesc, readsDesc, memoryDesc} {
 		to <- d
 	}
 	c.due.Describe(to)
@@ -150,6 +152,7 @@ func (c topicCollector) Collect(to chan<- prometheus.Metric) {
 		count(flushDesc, float64(b.Flushes), b.Kind)
 		count(rowsDesc, float64(b.Rows), b.Kind)
 	}
+	c.replicas(gauge, count)
 	c.sources(gauge)
 	router := c.agentRouter.Load()
 	if router == nil {

@@ -81,7 +81,7 @@ func (p *process) openStore(ctx context.Context) error {
 		return err
 	}
 	p.ends = append(p.ends, func() { _ = p.store.Close() })
-	if err := p.store.CheckKeys(ctx); err != nil {
+	if err := errors.Join(p.store.CheckKeys(ctx), p.store.CheckReplicas(ctx)); err != nil {
 		return err
 	}
 	granted, err := p.store.GrantedConnections(ctx)

@@ -42,13 +42,19 @@ type running struct {
 
 func runRoles(t *testing.T, c Config) *running {
 	t.Helper()
+	return runSome(t, c, Options{Server: true, Agent: true})
+}
+
+func runSome(t *testing.T, c Config, o Options) *running {
+	t.Helper()
 	r := &running{t: t, done: make(chan error, 1), reload: make(chan Config)}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	t.Cleanup(cancel)
 	ready := make(chan Addresses, 1)
-	o := Options{
-		Server: true, Agent: true, Logger: slog.New(slog.DiscardHandler), Reload: r.reload, Ready: func(a Addresses) { ready <- a },
+	o.Reload, o.Ready = r.reload, func(a Addresses) { ready <- a }
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	go func() { r.done <- Run(ctx, c, o) }()
 	select {

@@ -46,6 +46,7 @@ func startServer(p *process) (*server, error) {
 	if err := s.build(); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
+	p.watchReplicas()
 	go func() {
 		if err := s.serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			p.fail <- fmt.Errorf("serve the API: %w", err)
