@@ -25,7 +25,7 @@ func TestREADMECapacityNamesWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := settings(example, "")
-	block := regexp.MustCompile("`((?:postgres|redis|stages|streams|egress|webhook|ingest|server)\\.[a-z_.]+)`")
+	block := regexp.MustCompile(`\x60((?:postgres|redis|stages|streams|egress|webhook|server)\.[a-z_.]+)\x60`)
 	var named []string
 	for _, m := range block.FindAllStringSubmatch(text, -1) {
 		named = append(named, m[1])
