@@ -77,6 +77,10 @@ type CustomResponse struct {
 	ContentType string `json:"content_type"`
 }
 
+// HeaderCameAs is the header of an event whose payload is no JSON: the content
+// type that it came in with, which its deliveries bear.
+const HeaderCameAs = "X-Millrace-Content-Type"
+
 // Location is where a value stands in a request or a message:
 // "request.header.X-Id", "request.body.data.id" or "request.query.id". The
 // headers of a broker's message are its headers or attributes; it has no

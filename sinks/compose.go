@@ -2,7 +2,9 @@ package sinks
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -68,12 +70,9 @@ func (w *Webhook) compose(r *millrace.Request, now time.Time) (call, error) {
 	if c.url, c.shownURL, err = parseURL(e.URL); err != nil {
 		return c, err
 	}
-	contentType := e.ContentType
-	if contentType == "" {
-		contentType = "application/json"
-	}
+	contentType := contentTypeOf(r)
 	c.body = r.Delivery.Payload
-	if contentType == formType {
+	if e.ContentType == formType {
 		if c.body, err = formOf(r.Delivery.Payload); err != nil {
 			return c, err
 		}
@@ -88,6 +87,19 @@ func (w *Webhook) compose(r *millrace.Request, now time.Time) (call, error) {
 	c.header.given("X-Convoy-Idempotency-Key", r.Delivery.IdempotencyKey)
 	c.header.given("Traceparent", r.Delivery.TraceParent)
 	return c, c.sign(r, now)
+}
+
+const jsonType = "application/json"
+
+// contentTypeOf is what a body is said to be: what the endpoint asks for; or,
+// where that is JSON and the payload is none, what the payload came in as.
+func contentTypeOf(r *millrace.Request) string {
+	asked := cmp.Or(r.Endpoint.ContentType, jsonType)
+	came := r.Delivery.Headers[millrace.HeaderCameAs]
+	if came == "" || asked != jsonType || json.Valid(r.Delivery.Payload) || !millrace.SendableHeader(millrace.HeaderCameAs, came) {
+		return asked
+	}
+	return came
 }
 
 // sign adds the signatures, over exactly the bytes that are sent.
@@ -175,6 +187,7 @@ func (h *headers) custom(own map[string]string) {
 			continue
 		}
 		switch key {
+		case millrace.HeaderCameAs: // it is the content type
 		case "Authorization", "Cookie", "X-Api-Key":
 			h.secret(key, value)
 		case "Idempotency-Key", "X-Idempotency-Key":

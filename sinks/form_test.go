@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/millrace-dev/millrace"
 )
@@ -46,6 +47,34 @@ func TestAFormIsSignedAsItIsSent(t *testing.T) {
 		t.Errorf("the receiver got %q as %s", got.body, got.Header.Get("Content-Type"))
 	}
 	verifyEverywhere(t, got)
+}
+
+func TestWhatIsNoJSONGoesOutAsWhatItCameIn(t *testing.T) {
+	const came = "image/png"
+	for _, c := range []struct{ rule, asked, payload, came, want string }{
+		{"bytes, as what they came in", jsonType, "\x89PNG", came, came},
+		{"and where the endpoint asks for nothing", "", "\x89PNG", came, came},
+		{"of which nothing is known, as before", jsonType, "\x89PNG", "", jsonType},
+		{"JSON, as JSON", jsonType, `{"a":1}`, came, jsonType},
+		{"a form, where the endpoint asks for one", formType, "a=1", came, formType},
+		{"what fits in no header, as before", jsonType, "\x89PNG", "a\nb: c", jsonType},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			server, all := receiver(t, nil)
+			w := webhook(t, nil, newProxy(t))
+			r := deliveryTo(server.URL)
+			r.Endpoint.ContentType, r.Delivery.Payload, r.Delivery.Headers = c.asked, []byte(c.payload), map[string]string{millrace.HeaderCameAs: c.came}
+			want(t, sendOK(t, w, r), millrace.OutcomeSuccess)
+			got := all()[0]
+			if got.Header.Get("Content-Type") != c.want || got.Header.Get(millrace.HeaderCameAs) != "" || string(got.body) != c.payload {
+				t.Errorf("the receiver got %q with %v, want %s", got.body, got.Header, c.want)
+			}
+			verifyEverywhere(t, got)
+			if p, err := compose(&r, time.Now()); err != nil || p.message.Metadata["content-type"] != c.want {
+				t.Errorf("a broker gets %v, %v", p.message.Metadata, err)
+			}
+		})
+	}
 }
 
 func FuzzFormOf(f *testing.F) {

@@ -37,7 +37,7 @@ func compose(r *millrace.Request, now time.Time) (posting, error) {
 	d := &r.Delivery
 	c := call{body: d.Payload, header: newHeaders(len(d.Headers) + 10)}
 	c.header.custom(d.Headers)
-	c.header.set("Content-Type", r.Endpoint.ContentType)
+	c.header.set("Content-Type", contentTypeOf(r))
 	c.header.set(http.CanonicalHeaderKey(headerEventType), d.EventType)
 	c.header.given("X-Convoy-Idempotency-Key", d.IdempotencyKey)
 	c.header.given("Traceparent", d.TraceParent)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -74,8 +75,24 @@ func (i Inbound) Submission(s millrace.Source, r *http.Request, body []byte) (mi
 	if len(body) == 0 {
 		sub.Payload = json.RawMessage(emptyPayload)
 	}
+	keepContentType(&sub, r.Header.Get("Content-Type"))
 	err := newMapping(s, joined(r.Header), body, r.URL.Query()).apply(&sub)
 	return sub, err
+}
+
+// longestType bounds the content type that is kept.
+const longestType = 255
+
+// keepContentType notes what a payload came in as that is no JSON. JSON is sent
+// as such, whatever its sender calls it.
+func keepContentType(sub *millrace.Submission, contentType string) {
+	if _, _, err := mime.ParseMediaType(contentType); err != nil || len(contentType) > longestType {
+		return
+	}
+	if json.Valid(sub.Payload) || !millrace.SendableHeader(millrace.HeaderCameAs, contentType) {
+		return
+	}
+	sub.Headers = map[string]string{millrace.HeaderCameAs: contentType}
 }
 
 // joined makes one value of each header's (RFC 9110, section 5.2).

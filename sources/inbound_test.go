@@ -47,6 +47,31 @@ func TestASubmissionHasTheBytesOfTheBody(t *testing.T) {
 	}
 }
 
+func TestAPayloadThatIsNoJSONKeepsItsContentType(t *testing.T) {
+	for _, c := range []struct{ rule, body, came, kept string }{
+		{"a form", "a=1&b=%20", "application/x-www-form-urlencoded", "application/x-www-form-urlencoded"},
+		{"any bytes", "\x00\xff", "application/octet-stream", "application/octet-stream"},
+		{"with its parameters", "<a/>", `text/xml; charset="utf-8"`, `text/xml; charset="utf-8"`},
+		{"JSON is JSON", `{"a":1}`, "application/json", ""},
+		{"whatever its sender calls it", `{"a":1}`, "application/x-www-form-urlencoded", ""},
+		{"nothing at all becomes JSON", "", "text/plain", ""},
+		{"what says no type", "a=1", "", ""},
+		{"what is no type", "a=1", "a/b/c", ""},
+		{"what fits in no header", "a=1", "text/plain; a=\"\x01\"", ""},
+		{"what is too long", "a=1", "text/plain; a=" + strings.Repeat("x", 255), ""},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			sub, err := inbound().Submission(millrace.Source{MaskID: "mask"}, webhook("POST", "/ingest/mask", c.body, "Content-Type: "+c.came), []byte(c.body))
+			if got := sub.Headers[millrace.HeaderCameAs]; err != nil || got != c.kept {
+				t.Errorf("%q is kept, %v; want %q", got, err, c.kept)
+			}
+			if err := millrace.CheckHeaders(sub.Headers); err != nil {
+				t.Errorf("the stage would refuse it: %v", err)
+			}
+		})
+	}
+}
+
 func TestTwittersChallenge(t *testing.T) {
 	twitter := byProvider(millrace.ProviderTwitter, "consumer-secret")
 	for rule, c := range map[string]struct {

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -122,6 +123,7 @@ func (s Messages) Submission(msg *message.Message) (millrace.Submission, error) 
 		err = fmt.Errorf("the message is empty")
 	case s.Source.PubSub.Raw:
 		sub.Payload = m.body
+		keepContentType(&sub, cmp.Or(headerOf(m.headers, "content-type"), headerOf(m.headers, "amqp-content-type")))
 	default:
 		err = s.call(m, &sub)
 	}

@@ -204,3 +204,15 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+func TestARawMessageThatIsNoJSONKeepsItsContentType(t *testing.T) {
+	t.Parallel()
+	for header, raw := range map[string]bool{"content-type": true, "Content-Type": true, "amqp-content-type": true, "type": false} {
+		source := millrace.Source{MaskID: "mask", PubSub: &millrace.PubSub{Kind: millrace.BrokerAMQP, Raw: true}}
+		m := &brokerMessage{id: "m", headers: map[string]string{header: "image/png"}, body: []byte("\x89PNG")}
+		sub, err := Messages{Source: source}.Submission(m.message())
+		if kept := sub.Headers[millrace.HeaderCameAs] == "image/png"; err != nil || kept != raw {
+			t.Errorf("by %s: kept is %v, %v", header, sub.Headers, err)
+		}
+	}
+}
