@@ -32,7 +32,7 @@ func TestREADMECapacityNamesWhatIsThere(t *testing.T) {
 	}
 	checkNamed(t, named, keys)
 
-	list := regexp.MustCompile("--scenarios (\\S+)").FindStringSubmatch(text)
+	list := regexp.MustCompile(`--scenarios (\S+)`).FindStringSubmatch(text)
 	if list == nil {
 		t.Fatal("no command names scenarios")
 	}
