@@ -56,6 +56,7 @@ type Publisher struct {
 	queue  chan *addition
 	stop   context.CancelFunc
 	done   chan struct{}
+	away   *detours
 
 	mu     sync.RWMutex // held for reading while a call may enqueue
 	closed bool
@@ -89,6 +90,7 @@ func (e *PublishError) Unwrap() error { return e.Err }
 
 // addition is one Publish call.
 type addition struct {
+	topic string
 	msgs  []*message.Message
 	cmds  []redis.Cmder // of the messages, in their order
 	reply chan error
@@ -116,7 +118,7 @@ func NewPublisher(client redis.UniversalClient, cfg PublisherConfig) (*Publisher
 	ctx, stop := context.WithCancel(context.Background())
 	p := &Publisher{
 		cfg: cfg, shards: func(topic string) int { return cfg.Shards[topic] }, client: derived,
-		queue: make(chan *addition, 4*cfg.MaxBatch), stop: stop, done: make(chan struct{}),
+		queue: make(chan *addition, 4*cfg.MaxBatch), stop: stop, done: make(chan struct{}), away: newDetours(ctx, derived),
 	}
 	go p.run(ctx)
 	return p, nil
@@ -139,9 +141,9 @@ func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
 }
 
 func (p *Publisher) prepare(topic string, msgs []*message.Message) (*addition, error) {
-	a := &addition{msgs: msgs, cmds: make([]redis.Cmder, len(msgs)), reply: make(chan error, 1)}
+	a := &addition{topic: topic, msgs: msgs, cmds: make([]redis.Cmder, len(msgs)), reply: make(chan error, 1)}
 	for i, msg := range msgs {
-		args, err := xadd(p.key(topic, msg), msg)
+		args, err := xadd(p.key(topic, msg.UUID, LaneOf(msg)), msg)
 		if err != nil {
 			return nil, fmt.Errorf("message %s: %w", msg.UUID, err)
 		}
@@ -150,11 +152,13 @@ func (p *Publisher) prepare(topic string, msgs []*message.Message) (*addition, e
 	return a, nil
 }
 
-func (p *Publisher) key(topic string, msg *message.Message) string {
-	if n := p.shards(topic); n > 1 {
-		return shardKey(p.cfg.Prefix, topic, shardOf(msg.UUID, n), LaneOf(msg))
+func (p *Publisher) key(topic, uuid string, lane Lane) string {
+	n := p.shards(topic)
+	if n <= 1 {
+		return Key(p.cfg.Prefix, topic, lane)
 	}
-	return Key(p.cfg.Prefix, topic, LaneOf(msg))
+	shard := p.away.around(shardOf(uuid, n), n, func(shard int) string { return shardKey(p.cfg.Prefix, topic, shard, Live) })
+	return shardKey(p.cfg.Prefix, topic, shard, lane)
 }
 
 func (p *Publisher) add(ctx context.Context, a *addition) error {
@@ -203,6 +207,7 @@ func (p *Publisher) Close() error {
 	p.mu.Unlock()
 	p.stop()
 	<-p.done
+	p.away.asking.Wait()
 	if err := p.client.Close(); err != nil {
 		return fmt.Errorf("close publisher: %w", err)
 	}
@@ -251,20 +256,54 @@ func (p *Publisher) flush(batch []*addition) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.Timeout)
 	defer cancel()
+	for _, a := range batch {
+		p.direct(a)
+	}
 	if len(batch) == 1 && len(batch[0].cmds) == 1 {
-		batch[0].reply <- p.client.Process(ctx, batch[0].cmds[0])
-		return
-	}
-	pipe := p.client.Pipeline()
-	for _, a := range batch {
-		for _, cmd := range a.cmds {
-			_ = pipe.Process(ctx, cmd) // only queues
+		_ = p.client.Process(ctx, batch[0].cmds[0])
+	} else {
+		pipe := p.client.Pipeline()
+		for _, a := range batch {
+			for _, cmd := range a.cmds {
+				_ = pipe.Process(ctx, cmd) // only queues
+			}
 		}
+		_, _ = pipe.Exec(ctx) // each command has its own error
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
 	for _, a := range batch {
+		p.learn(a)
 		a.reply <- a.outcome()
 	}
+}
+
+// direct leads what is for a shard that cannot be reached, as is known by now, to another one.
+func (p *Publisher) direct(a *addition) {
+	if !p.away.any() || p.shards(a.topic) <= 1 {
+		return
+	}
+	for i, msg := range a.msgs {
+		lane := Live
+		if strings.HasSuffix(streamOf(a.cmds[i]), bulkSuffix) {
+			lane = Bulk
+		}
+		a.cmds[i].Args()[1] = p.key(a.topic, msg.UUID, lane)
+	}
+}
+
+// learn notes which shards could not be reached.
+func (p *Publisher) learn(a *addition) {
+	if p.shards(a.topic) <= 1 {
+		return
+	}
+	for _, cmd := range a.cmds {
+		p.away.learn(streamOf(cmd), cmd.Err())
+	}
+}
+
+// streamOf returns the key that an XADD is for.
+func streamOf(xadd redis.Cmder) string {
+	key, _ := xadd.Args()[1].(string)
+	return key
 }
 
 // outcome returns the error of the call, once all of its commands are done.

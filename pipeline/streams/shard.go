@@ -27,9 +27,12 @@ func shardKey(prefix, topic string, shard int, lane Lane) string {
 	return laneKeyOf(prefix+"{"+topic+"."+strconv.Itoa(shard)+"}", lane)
 }
 
+// bulkSuffix is what the key of a bulk lane has more than that of its live lane. No live lane of a shard ends with it.
+const bulkSuffix = ".bulk"
+
 func laneKeyOf(base string, lane Lane) string {
 	if lane == Bulk {
-		return base + ".bulk"
+		return base + bulkSuffix
 	}
 	return base
 }
