@@ -11,7 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/millrace-dev/millrace/app"
-	"github.com/millrace-dev/millrace/pipeline"
+	"github.com/millrace-dev/millrace/pipeline/streams"
 )
 
 // atRest waits until nothing is on its way, stops the roles, and holds the
@@ -68,23 +68,34 @@ func (g *Gateway) resting() error {
 
 // streamsDrained tells which stream holds what no stage has acknowledged.
 func (g *Gateway) streamsDrained() error {
+	for topic := range g.Config.Stages.Shards() {
+		for _, key := range append(g.keys(topic, streams.Live), g.keys(topic, streams.Bulk)...) {
+			if err := g.streamDrained(key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keys are the streams of a topic's lane.
+func (g *Gateway) keys(topic string, lane streams.Lane) []string {
+	return streams.Keys(g.Config.Streams.Prefix, topic, g.Config.Stages.Shards()[topic], lane)
+}
+
+func (g *Gateway) streamDrained(key string) error {
 	ctx := context.Background()
-	for _, topic := range []string{string(pipeline.Ingested), string(pipeline.Persisted), string(pipeline.Due)} {
-		for _, lane := range []string{"", ".bulk"} {
-			key := prefix + topic + lane
-			stream, err := g.Redis.Client.XInfoStream(ctx, key).Result()
-			if err != nil {
-				return fmt.Errorf("look at %s: %w", key, err)
-			}
-			groups, err := g.Redis.Client.XInfoGroups(ctx, key).Result()
-			if err != nil {
-				return fmt.Errorf("look at %s: %w", key, err)
-			}
-			for _, group := range groups {
-				if group.Pending > 0 || (stream.Length > 0 && group.LastDeliveredID != stream.LastGeneratedID) {
-					return fmt.Errorf("%s has unfinished entries: %d of %d pending", key, group.Pending, stream.Length)
-				}
-			}
+	stream, err := g.Redis.Client.XInfoStream(ctx, key).Result()
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", key, err)
+	}
+	groups, err := g.Redis.Client.XInfoGroups(ctx, key).Result()
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", key, err)
+	}
+	for _, group := range groups {
+		if group.Pending > 0 || (stream.Length > 0 && group.LastDeliveredID != stream.LastGeneratedID) {
+			return fmt.Errorf("%s has unfinished entries: %d of %d pending", key, group.Pending, stream.Length)
 		}
 	}
 	return nil

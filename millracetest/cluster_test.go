@@ -1,0 +1,62 @@
+package millracetest
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/millrace-dev/millrace/pipeline/streams"
+	"github.com/millrace-dev/millrace/pipeline/streams/redistest"
+)
+
+func TestAGatewayWorksOnOneNodeOfACluster(t *testing.T) {
+	t.Parallel()
+	gw := New(t, OnCluster(), Set("streams.prefix={millrace}:"))
+	r := gw.Receiver(Replies(500, 200))
+	ids := append(gw.Under(Load{Events: 50, Ack: "queued"}), gw.Under(Load{Events: 50, Ack: "persisted"})...)
+	r.Want(Events(ids...), Attempts(101))
+}
+
+// spread is over enough streams for each of a cluster's masters to have some of
+// every topic.
+func spread() Setup {
+	return Set("stages.persist.shards=6", "stages.fanout.shards=6", "stages.deliver.shards=6")
+}
+
+func TestAGatewaySpreadsItsTopicsOverAllMastersOfACluster(t *testing.T) {
+	t.Parallel()
+	gw := New(t, OnCluster(), spread())
+	r := gw.Receiver(Replies(500, 200))
+	ids := append(gw.Under(Load{Events: 200, Ack: "queued"}), gw.Under(Load{Events: 200, Ack: "persisted"})...)
+	r.Want(Events(ids...), Attempts(401))
+	for topic := range gw.Config.Stages.Shards() {
+		added := map[*redistest.Server]int64{}
+		for _, key := range gw.keys(topic, streams.Live) {
+			owner := gw.Cluster.Owner(key)
+			stream, err := owner.Client.XInfoStream(context.Background(), key).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			added[owner] += stream.EntriesAdded
+		}
+		for i, node := range gw.Cluster.Nodes {
+			if added[node] < 20 {
+				t.Errorf("of %s, node %d was given %d entries", topic, i, added[node])
+			}
+		}
+	}
+}
+
+func TestAMasterOfAClusterIsKilledAndTheOthersGoOn(t *testing.T) {
+	t.Parallel()
+	gw := New(t, OnCluster(), spread(), Set("stages.fanout.concurrency=16"))
+	r := gw.Receiver()
+	away := gw.Cluster.Nodes[1]
+	ids := gw.Under(Load{Events: 500, Ack: "persisted", Meanwhile: []func(){away.Kill}})
+	// By now it is known which node is away, and nothing needs it.
+	during := gw.Under(Load{Events: 200, Ack: "queued"})
+	r.Want(Came(during...))
+	away.Start()
+	after := gw.Under(Load{Events: 50, Ack: "queued"})
+	r.Want(Events(slices.Concat(ids, during, after)...))
+}
