@@ -11,18 +11,24 @@ import (
 // documented are the shell blocks of a section of docs/sources.md.
 func documented(t *testing.T, heading string) []string {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/sources.md")
+	return blocksOf(t, "sources.md", heading, "sh")
+}
+
+// blocksOf are the blocks in a language of a section of a document.
+func blocksOf(t *testing.T, document, heading, language string) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/" + document)
 	if err != nil {
 		t.Fatal(err)
 	}
 	level, _, _ := strings.Cut(heading, " ")
 	_, section, found := strings.Cut(string(text), "\n"+heading+"\n")
 	if !found {
-		t.Fatalf("docs/sources.md has no section %q", heading)
+		t.Fatalf("%s has no section %q", document, heading)
 	}
 	section, _, _ = strings.Cut(section, "\n"+level+" ")
 	var blocks []string
-	for _, part := range strings.Split(section, "```sh\n")[1:] {
+	for _, part := range strings.Split(section, "```"+language+"\n")[1:] {
 		block, _, closed := strings.Cut(part, "\n```")
 		if !closed {
 			t.Fatalf("a block does not end: %s", part)
