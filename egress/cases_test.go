@@ -77,7 +77,7 @@ func TestWhatIsRejectedWhenAnEndpointIsMade(t *testing.T) {
 
 func TestWhatIsRejectedIsDeniedAtTheEgressToo(t *testing.T) {
 	z, d := caseZone(), &wire{to: destination(t, echo)}
-	p := startProxy(t, testConfig(), WithResolver(z), WithDial(d.dial))
+	p := startProxy(t, testConfig(), withResolver(z), withDial(d.dial))
 	for _, c := range ssrfCases(t) {
 		target := rawTarget(c.url)
 		if c.verdict != "reject" || target == "" {
@@ -111,7 +111,7 @@ func rawTarget(raw string) string {
 
 func TestWhatTheNameHidesIsDeniedAtTheEgress(t *testing.T) {
 	z, d := caseZone(), &wire{to: destination(t, echo)}
-	p := startProxy(t, testConfig(), WithResolver(z), WithDial(d.dial))
+	p := startProxy(t, testConfig(), withResolver(z), withDial(d.dial))
 	for _, c := range ssrfCases(t) {
 		u, err := url.Parse(c.url)
 		if c.verdict == "reject" || err != nil {

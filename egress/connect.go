@@ -16,17 +16,17 @@ const maxDialled = 4
 // aliasTimeout bounds the lookup of what a name stands for, so that a name server that ignores such questions delays nobody for long.
 const aliasTimeout = time.Second
 
-// Resolver is the part of *net.Resolver that the proxy needs.
-type Resolver interface {
+// resolver is the part of *net.Resolver that the proxy needs.
+type resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 	LookupCNAME(ctx context.Context, host string) (string, error)
 }
 
-// DialFunc connects to one address. It calls control before it connects, with what it is about to connect to.
-type DialFunc func(ctx context.Context, addr netip.AddrPort, control ControlFunc) (net.Conn, error)
+// dialFunc connects to one address. It calls control before it connects, with what it is about to connect to.
+type dialFunc func(ctx context.Context, addr netip.AddrPort, control controlFunc) (net.Conn, error)
 
-// ControlFunc is the hook of net.Dialer.ControlContext.
-type ControlFunc = func(ctx context.Context, network, address string, conn syscall.RawConn) error
+// controlFunc is the hook of net.Dialer.ControlContext.
+type controlFunc = func(ctx context.Context, network, address string, conn syscall.RawConn) error
 
 // failure is a CONNECT that came to nothing: the reason is for the client, the rest for the log.
 type failure struct {
@@ -46,7 +46,7 @@ func failed(reason Reason, cause error) *failure {
 	return &failure{decision: Decision{Reason: reason}, cause: cause}
 }
 
-func dialNet(ctx context.Context, addr netip.AddrPort, control ControlFunc) (net.Conn, error) {
+func dialNet(ctx context.Context, addr netip.AddrPort, control controlFunc) (net.Conn, error) {
 	dialer := net.Dialer{ControlContext: control}
 	return dialer.DialContext(ctx, "tcp", addr.String())
 }
@@ -54,8 +54,8 @@ func dialNet(ctx context.Context, addr netip.AddrPort, control ControlFunc) (net
 // connector takes a destination from its name to a connection.
 type connector struct {
 	policy         *Policy
-	resolver       Resolver
-	dial           DialFunc
+	resolver       resolver
+	dial           dialFunc
 	resolveTimeout time.Duration
 	dialTimeout    time.Duration
 }

@@ -29,7 +29,7 @@ func TestWhatTheDestinationDoesIsTold(t *testing.T) {
 	}
 	cfg := testConfig()
 	cfg.ResolveTimeout, cfg.DialTimeout = 50*time.Millisecond, 50*time.Millisecond
-	p := startProxy(t, cfg, WithResolver(z), WithDial(d.dial))
+	p := startProxy(t, cfg, withResolver(z), withDial(d.dial))
 	for _, c := range []struct {
 		host   string
 		status int
@@ -59,7 +59,7 @@ func TestWhatTheDestinationDoesIsTold(t *testing.T) {
 func TestANameIsResolvedOnceAndItsAddressIsDialled(t *testing.T) {
 	z := &zone{answers: map[string][][]string{"rebind.example.com": {{"93.184.216.34"}, {"127.0.0.1"}}}}
 	d := &wire{to: destination(t, echo)}
-	p := startProxy(t, testConfig(), WithResolver(z), WithDial(d.dial))
+	p := startProxy(t, testConfig(), withResolver(z), withDial(d.dial))
 
 	conn, res := p.connect(t, "rebind.example.com:443")
 	wantAnswer(t, res, 200, Allowed)
@@ -78,7 +78,7 @@ func TestANameServerThatTellsNoAliasDelaysNobodyForLong(t *testing.T) {
 	z := &zone{answers: map[string][][]string{"mute.example.com": {{"93.184.216.34"}}}, aliases: map[string]string{"mute.example.com": "never told"}}
 	cfg := testConfig()
 	cfg.ResolveTimeout = 2 * patience
-	p := startProxy(t, cfg, WithResolver(z), WithDial((&wire{to: destination(t, echo)}).dial))
+	p := startProxy(t, cfg, withResolver(z), withDial((&wire{to: destination(t, echo)}).dial))
 	conn, res := p.connect(t, "mute.example.com:443")
 	wantAnswer(t, res, 200, Allowed)
 	conn.wantEcho(t, "hello")
@@ -103,7 +103,7 @@ func TestTheNextAddressIsDialled(t *testing.T) {
 			cfg := testConfig()
 			cfg.DialTimeout = 2 * time.Second
 			z := &zone{answers: map[string][][]string{"many.example.com": {c.addrs}}}
-			p := startProxy(t, cfg, WithResolver(z), WithDial(d.dial))
+			p := startProxy(t, cfg, withResolver(z), withDial(d.dial))
 			conn, res := p.connect(t, "many.example.com:443")
 			wantAnswer(t, res, 200, Allowed)
 			if got := res.Header.Get(PeerHeader); got != "93.184.216.34" {
@@ -124,7 +124,7 @@ func TestOnlySomeAddressesAreDialled(t *testing.T) {
 		many, errs[addr.String()] = append(many, addr.String()), syscall.ECONNREFUSED
 	}
 	d := &wire{errs: errs}
-	p := startProxy(t, testConfig(), WithResolver(&zone{answers: map[string][][]string{"many.example.com": {many}}}), WithDial(d.dial))
+	p := startProxy(t, testConfig(), withResolver(&zone{answers: map[string][][]string{"many.example.com": {many}}}), withDial(d.dial))
 	_, res := p.connect(t, "many.example.com:443")
 	wantAnswer(t, res, 502, ConnectRefused)
 	if got := len(d.addresses()); got != maxDialled {

@@ -47,7 +47,7 @@ func TestHTTPSKeepsItsTunnel(t *testing.T) {
 	defer server.Close()
 	z := &zone{answers: map[string][][]string{"public.example.com": {{"93.184.216.34"}}}}
 	d := &wire{to: server.Listener.Addr().String()}
-	p := startProxy(t, testConfig(), WithResolver(z), WithDial(d.dial))
+	p := startProxy(t, testConfig(), withResolver(z), withDial(d.dial))
 	client := p.tunnelled(t, server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs)
 	for i := range 500 {
 		body := strings.Repeat("x", i*20)

@@ -24,6 +24,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
+// withResolver replaces the system's resolver.
+func withResolver(r resolver) Option { return func(p *Proxy) { p.connector.resolver = r } }
+
+// withDial replaces connecting itself. The function must call control with the network ("tcp4" or "tcp6") and address it connects to, and
+// obey its error.
+func withDial(dial dialFunc) Option { return func(p *Proxy) { p.connector.dial = dial } }
+
 // zone is a resolver of the test's own: each lookup of a name takes the next of its answers, round and round.
 type zone struct {
 	answers map[string][][]string
@@ -87,7 +94,7 @@ type wire struct {
 	dialled []string
 }
 
-func (d *wire) dial(ctx context.Context, addr netip.AddrPort, control ControlFunc) (net.Conn, error) {
+func (d *wire) dial(ctx context.Context, addr netip.AddrPort, control controlFunc) (net.Conn, error) {
 	network := "tcp4"
 	if addr.Addr().Is6() {
 		network = "tcp6"
@@ -262,7 +269,7 @@ func public(t testing.TB) []Option {
 	t.Helper()
 	z := &zone{answers: map[string][][]string{"public.example.com": {{"93.184.216.34"}}}}
 	d := &wire{to: destination(t, echo)}
-	return []Option{WithResolver(z), WithDial(d.dial)}
+	return []Option{withResolver(z), withDial(d.dial)}
 }
 
 // eventually waits until the condition holds.

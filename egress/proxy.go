@@ -36,18 +36,11 @@ type Proxy struct {
 	watch   sync.WaitGroup
 }
 
-// Option changes what a proxy is made of; for tests and embedding.
+// Option changes what a proxy is made of.
 type Option func(*Proxy)
 
 // WithLogger sets where the proxy logs; slog.Default is the default.
 func WithLogger(log *slog.Logger) Option { return func(p *Proxy) { p.log = log } }
-
-// WithResolver replaces the system's resolver.
-func WithResolver(r Resolver) Option { return func(p *Proxy) { p.connector.resolver = r } }
-
-// WithDial replaces connecting itself. The function must call control with the network ("tcp4" or "tcp6") and address it connects to, and
-// obey its error.
-func WithDial(dial DialFunc) Option { return func(p *Proxy) { p.connector.dial = dial } }
 
 // New returns a proxy, or every fault of its configuration.
 func New(cfg Config, opts ...Option) (*Proxy, error) {

@@ -128,7 +128,7 @@ func (l *lockedLog) String() string {
 func TestTheTenantLearnsNoAddressAndTheOperatorDoes(t *testing.T) {
 	var log lockedLog
 	z, d := &zone{answers: map[string][][]string{"rebind.example.com": {{"93.184.216.34", "10.11.12.13"}}}}, &wire{}
-	p := startProxy(t, testConfig(), WithResolver(z), WithDial(d.dial), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	p := startProxy(t, testConfig(), withResolver(z), withDial(d.dial), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	_, res := p.connect(t, "rebind.example.com:443")
 	wantAnswer(t, res, 403, AddressNotPublic)
 	body, err := io.ReadAll(res.Body)
@@ -223,7 +223,7 @@ func TestConnectionsBeyondMaxPendingAreClosed(t *testing.T) {
 
 func TestAClientThatLeavesStopsItsDial(t *testing.T) {
 	d := &wire{hangs: map[string]bool{"93.184.216.2": true}}
-	p := startProxy(t, testConfig(), WithResolver(&zone{answers: map[string][][]string{"silent.example.com": {{"93.184.216.2"}}}}), WithDial(d.dial))
+	p := startProxy(t, testConfig(), withResolver(&zone{answers: map[string][][]string{"silent.example.com": {{"93.184.216.2"}}}}), withDial(d.dial))
 	conn := p.open(t)
 	conn.send(t, connectHead("silent.example.com:443", "Proxy-Authorization: Bearer s3cret"))
 	eventually(t, "it is dialled", func() bool { return len(d.addresses()) == 1 })

@@ -16,7 +16,7 @@ func reach(t *testing.T, cfg Config, handle func(net.Conn)) (*running, *client) 
 	t.Helper()
 	z := &zone{answers: map[string][][]string{"public.example.com": {{"93.184.216.34"}}}}
 	d := &wire{to: destination(t, handle)}
-	p := startProxy(t, cfg, WithResolver(z), WithDial(d.dial))
+	p := startProxy(t, cfg, withResolver(z), withDial(d.dial))
 	conn, res := p.connect(t, "public.example.com:443")
 	wantAnswer(t, res, 200, Allowed)
 	return p, conn
@@ -224,7 +224,7 @@ func TestShutdownEndsADialThatHangs(t *testing.T) {
 	d := &wire{hangs: map[string]bool{"93.184.216.2": true}}
 	cfg := testConfig()
 	cfg.DialTimeout = 3 * patience
-	p := startProxy(t, cfg, WithResolver(&zone{answers: map[string][][]string{"silent.example.com": {{"93.184.216.2"}}}}), WithDial(d.dial))
+	p := startProxy(t, cfg, withResolver(&zone{answers: map[string][][]string{"silent.example.com": {{"93.184.216.2"}}}}), withDial(d.dial))
 	conn := p.open(t)
 	conn.send(t, connectHead("silent.example.com:443", "Proxy-Authorization: Bearer s3cret"))
 	eventually(t, "it is dialled", func() bool { return len(d.addresses()) == 1 })

@@ -40,13 +40,6 @@ type Verifier struct {
 	Now       time.Time
 }
 
-// VerifyStandard checks the Standard Webhooks signature of a request: any of
-// its "v1" or "v1a" signatures by any of the secrets, made within tolerance
-// of now.
-func VerifyStandard(secrets []string, header http.Header, body []byte, now time.Time, tolerance time.Duration) error {
-	return Verifier{Secrets: secrets, Tolerance: tolerance, Now: now}.Standard(header, body)
-}
-
 // Standard checks the Standard Webhooks signature of a request. The error is
 // ErrUnsigned, ErrStale or ErrSignature.
 func (v Verifier) Standard(header http.Header, body []byte) error {
