@@ -33,6 +33,7 @@ var ours = map[string][]string{
 	"localstores":      {""},
 	"migrations":       {},
 	"millracetest":     {"*"},
+	"misbehave":        {},
 	"pipeline":         {"", "handlers"},
 	"pipeline/streams": {},
 	"sinks":            {""},
