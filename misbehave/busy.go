@@ -36,7 +36,7 @@ const (
 // How long the modes ask for that ask for a sensible time.
 const (
 	AskedByNumber = 5 * time.Minute
-	AskedByDate    = 10 * time.Minute
+	AskedByDate   = 10 * time.Minute
 )
 
 // aDecade is far beyond what anyone should wait.
