@@ -9,6 +9,7 @@ import (
 
 	convoy "github.com/frain-dev/convoy-go/v2"
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -53,6 +54,22 @@ func (k *kafkaBroker) send(bodies ...string) {
 	if err := k.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		k.t.Fatal(err)
 	}
+}
+
+// isReadBy waits until all groups together have so many members.
+func (k *kafkaBroker) isReadBy(want int) {
+	k.t.Helper()
+	eventually(k.t, fmt.Sprintf("Kafka has %d readers", want), func() error {
+		groups, err := kadm.NewClient(k.client).DescribeGroups(k.t.Context())
+		members := 0
+		for _, g := range groups {
+			members += len(g.Members)
+		}
+		if err == nil && members != want {
+			err = fmt.Errorf("it has %d", members)
+		}
+		return err
+	})
 }
 
 // orders are so many messages, each its own.
@@ -131,8 +148,9 @@ func TestASourceIsCreatedChangedDisabledAndDeletedLive(t *testing.T) {
 	s.Set("is_disabled", false)
 	s.Stored(20)
 	s.Becomes("healthy") // it is told of again
+	k.isReadBy(1)
 	s.Delete()
-	gw.intakesAre(0)
+	k.isReadBy(0)
 	k.send(orders(1)...)
 	if n, err := s.stored(); err != nil || n != 20 {
 		t.Errorf("%d events, %v: the deleted source still reads", n, err)
