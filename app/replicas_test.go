@@ -223,3 +223,15 @@ func TestAServerRefusesTheReplicaOfAnotherDatabase(t *testing.T) {
 		t.Errorf("it says %v", err)
 	}
 }
+
+func TestReplicasMayComeFromTheEnvironmentAndAreNotShown(t *testing.T) {
+	base := DefaultConfig()
+	base.Secrets.Keys = []millrace.Sensitive{millrace.Sensitive(store.NewKey())}
+	c, err := Load(base, Origins{Environ: []string{"MILLRACE_POSTGRES_READ_REPLICAS=postgres://m:hunter2@r1/m,postgres://m:hunter2@r2/m"}})
+	if err != nil || len(c.Postgres.ReadReplicas) != 2 {
+		t.Fatalf("they are %v: %v", c.Postgres.ReadReplicas, err)
+	}
+	if shown := fmt.Sprint(c.Settings()); strings.Contains(shown, "hunter2") || strings.Contains(shown, "@r1") {
+		t.Errorf("they are shown: %s", shown)
+	}
+}
