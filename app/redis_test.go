@@ -172,28 +172,6 @@ func hearing(t *testing.T, at RedisConfig) (*changes, <-chan millrace.ID) {
 	return c, heard
 }
 
-func TestAChangeIsHeardOfByEveryProcess(t *testing.T) {
-	for _, kind := range kinds() {
-		t.Run(kind.name, func(t *testing.T) {
-			at := kind.start(t)
-			here, one := hearing(t, at)
-			_, other := hearing(t, at)
-			id := millrace.NewID(time.Now())
-			for _, heard := range []<-chan millrace.ID{one, other} {
-				eventually(t, "the change is heard of", func() bool {
-					here.tell(id) // nothing is heard that was told before a subscription
-					select {
-					case got := <-heard:
-						return got == id
-					default:
-						return false
-					}
-				})
-			}
-		})
-	}
-}
-
 func TestWhoeverTellsOfAChangeDoesNotWaitForItsBroadcast(t *testing.T) {
 	c, err := newChanges(RedisConfig{URL: millrace.Sensitive("redis://" + closedPort(t)), Pool: 2}, "p:")
 	if err != nil {

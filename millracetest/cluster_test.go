@@ -47,16 +47,27 @@ func TestAGatewaySpreadsItsTopicsOverAllMastersOfACluster(t *testing.T) {
 	}
 }
 
-func TestAMasterOfAClusterIsKilledAndTheOthersGoOn(t *testing.T) {
+func TestAMasterOfAClusterIsAwayAndTheOthersGoOn(t *testing.T) {
 	t.Parallel()
-	gw := New(t, OnCluster(), spread(), Set("stages.fanout.concurrency=16"))
-	r := gw.Receiver()
-	away := gw.Cluster.Nodes[1]
-	ids := gw.Under(Load{Events: 500, Ack: "persisted", Meanwhile: []func(){away.Kill}})
-	// By now it is known which node is away, and nothing needs it.
-	during := gw.Under(Load{Events: 200, Ack: "queued"})
-	r.Want(Came(during...))
-	away.Start()
-	after := gw.Under(Load{Events: 50, Ack: "queued"})
-	r.Want(Events(slices.Concat(ids, during, after)...))
+	for _, c := range []struct {
+		rule       string
+		away, back func(*redistest.Server)
+	}{
+		{"when it is killed", (*redistest.Server).Kill, (*redistest.Server).Start},
+		{"when it is silent", (*redistest.Server).Freeze, (*redistest.Server).Thaw},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			t.Parallel()
+			gw := New(t, OnCluster(), spread(), Set("stages.fanout.concurrency=16"))
+			r := gw.Receiver()
+			node := gw.Cluster.Nodes[1]
+			ids := gw.Under(Load{Events: 500, Ack: "persisted", Meanwhile: []func(){func() { c.away(node) }}})
+			// By now it is known which node is away, and nothing needs it.
+			during := gw.Under(Load{Events: 200, Ack: "queued"})
+			r.Want(Came(during...))
+			c.back(node)
+			after := gw.Under(Load{Events: 50, Ack: "queued"})
+			r.Want(Events(slices.Concat(ids, during, after)...))
+		})
+	}
 }

@@ -17,6 +17,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestAServerKeepsWhatItHasWhenItIsKilled(t *testing.T) {
+	t.Parallel()
 	s := Start(t)
 	ctx := context.Background()
 	if err := s.Client.Set(ctx, "key", "kept", 0).Err(); err != nil {
@@ -34,6 +35,7 @@ func TestAServerKeepsWhatItHasWhenItIsKilled(t *testing.T) {
 }
 
 func TestAClustersNodesHaveAThirdOfTheKeysEachAndComeBack(t *testing.T) {
+	t.Parallel()
 	c := NewCluster(t)
 	ctx := context.Background()
 	for i := range 300 {
@@ -58,6 +60,7 @@ func TestAClustersNodesHaveAThirdOfTheKeysEachAndComeBack(t *testing.T) {
 }
 
 func TestSentinelsPromoteTheReplicaAndTakeTheOldMasterBack(t *testing.T) {
+	t.Parallel()
 	s := NewSentinels(t)
 	s.AwaitMaster(s.First)
 	s.First.Kill()
