@@ -86,6 +86,41 @@ func (c *clientOf) list(server *running, path string) []one {
 	return page.Content
 }
 
+// writesAndReads changes things by one server, and wants to see each by the
+// other at once.
+func (c *clientOf) writesAndReads(a, b *running) {
+	c.t.Helper()
+	endpoint := c.one(a, http.MethodPost, "/endpoints", `{"name": "e", "url": "https://example.com/"}`).UID
+	if found := c.list(b, "/endpoints"); len(found) != 1 || found[0].UID != endpoint {
+		c.t.Errorf("the endpoints are %v, want %s", found, endpoint)
+	}
+	c.one(a, http.MethodPut, "/endpoints/"+endpoint+"/pause", "")
+	if e := c.one(b, http.MethodGet, "/endpoints/"+endpoint, ""); e.Status != "paused" {
+		c.t.Errorf("the endpoint is %s", e.Status)
+	}
+	event := c.one(a, http.MethodPost, "/events", `{"endpoint_id": "`+endpoint+`", "event_type": "x", "data": {}}`).UID
+	if e := c.one(b, http.MethodGet, "/events/"+event, ""); e.UID != event {
+		c.t.Errorf("the event is %s, want %s", e.UID, event)
+	}
+	if found := c.list(b, "/events"); len(found) != 1 || found[0].UID != event {
+		c.t.Errorf("the events are %v, want %s", found, event)
+	}
+	var held []one
+	eventually(c.t, "the delivery is there", func() bool {
+		held = c.list(b, "/eventdeliveries?eventId="+event)
+		return len(held) == 1
+	})
+	delivery := "/eventdeliveries/" + held[0].UID
+	c.one(a, http.MethodPost, delivery+"/cancel", "")
+	if d := c.one(b, http.MethodGet, delivery, ""); d.Status != "Discarded" {
+		c.t.Errorf("the delivery that was cancelled is %s", d.Status)
+	}
+	c.one(a, http.MethodPut, delivery+"/resend", "")
+	if d := c.one(b, http.MethodGet, delivery, ""); d.Status == "Discarded" {
+		c.t.Errorf("the delivery that was sent again is %s", d.Status)
+	}
+}
+
 // metric reads a figure where a role serves them; -1: there is none.
 func metric(t *testing.T, address, series string) float64 {
 	t.Helper()
@@ -161,36 +196,7 @@ func TestAClientReadsByOneServerWhatItWroteByAnother(t *testing.T) {
 	}
 	eventually(t, "the replica is ready", stands(store.ReplicaReady))
 	replica.PauseReplay()
-
-	endpoint := client.one(a, http.MethodPost, "/endpoints", `{"name": "e", "url": "https://example.com/"}`).UID
-	if found := client.list(b, "/endpoints"); len(found) != 1 || found[0].UID != endpoint {
-		t.Errorf("the endpoints are %v, want %s", found, endpoint)
-	}
-	client.one(a, http.MethodPut, "/endpoints/"+endpoint+"/pause", "")
-	if e := client.one(b, http.MethodGet, "/endpoints/"+endpoint, ""); e.Status != "paused" {
-		t.Errorf("the endpoint is %s", e.Status)
-	}
-	event := client.one(a, http.MethodPost, "/events", `{"endpoint_id": "`+endpoint+`", "event_type": "x", "data": {}}`).UID
-	if e := client.one(b, http.MethodGet, "/events/"+event, ""); e.UID != event {
-		t.Errorf("the event is %s, want %s", e.UID, event)
-	}
-	if found := client.list(b, "/events"); len(found) != 1 || found[0].UID != event {
-		t.Errorf("the events are %v, want %s", found, event)
-	}
-	var held []one
-	eventually(t, "the delivery is there", func() bool {
-		held = client.list(b, "/eventdeliveries?eventId="+event)
-		return len(held) == 1
-	})
-	delivery := "/eventdeliveries/" + held[0].UID
-	client.one(a, http.MethodPost, delivery+"/cancel", "")
-	if d := client.one(b, http.MethodGet, delivery, ""); d.Status != "Discarded" {
-		t.Errorf("the delivery that was cancelled is %s", d.Status)
-	}
-	client.one(a, http.MethodPut, delivery+"/resend", "")
-	if d := client.one(b, http.MethodGet, delivery, ""); d.Status == "Discarded" {
-		t.Errorf("the delivery that was sent again is %s", d.Status)
-	}
+	client.writesAndReads(a, b)
 
 	eventually(t, "the replica is found behind", stands(store.ReplicaBehind))
 	replica.ResumeReplay()
