@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"runtime/debug"
@@ -135,6 +136,9 @@ func (r *roles) wait(ctx context.Context, reload <-chan Config, proxyFailed <-ch
 }
 
 func (r *roles) reload(c Config) error {
+	if !maps.Equal(c.Stages.Shards(), r.process.config.Stages.Shards()) {
+		r.process.logger.Warn("another number of shards needs a restart; topics stay spread as they are")
+	}
 	var err error
 	if r.server != nil {
 		err = r.server.reload(c.Stages)

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -40,5 +42,18 @@ func TestRolesSpreadTopicsOverTheShardsOfTheirReaders(t *testing.T) {
 	}
 	if err := r.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAReloadWithAnotherNumberOfShardsSaysThatItNeedsARestart(t *testing.T) {
+	c := DefaultConfig()
+	for n, want := range map[int]string{c.Stages.Deliver.Shards: "", 4: "needs a restart"} {
+		var said bytes.Buffer
+		r := &roles{process: &process{config: c, logger: slog.New(slog.NewTextHandler(&said, nil))}}
+		other := c
+		other.Stages.Deliver.Shards = n
+		if err := r.reload(other); err != nil || !strings.Contains(said.String(), want) || want == "" && said.Len() > 0 {
+			t.Errorf("from 1 shard to %d: %v, it says %q, want %q", n, err, said.String(), want)
+		}
 	}
 }
