@@ -184,8 +184,10 @@ func (c SecretsConfig) validate() error {
 	if len(c.Keys) == 0 {
 		return errors.New("secrets.keys needs at least one key, such as \"k1:\" and the base64 of 32 random bytes (millrace key-ring new makes one)")
 	}
-	_, err := c.ring()
-	return err
+	if _, err := c.ring(); err != nil {
+		return fmt.Errorf("secrets.keys: %w", err)
+	}
+	return nil
 }
 
 func (c ServerConfig) validate() error {

@@ -126,7 +126,7 @@ func loadFile(k *koanf.Koanf, file string, known []string) error {
 	if err := inFile.Load(rawbytes.Provider(text), yaml.Parser()); err != nil {
 		return fmt.Errorf("%s is not YAML: %w", file, err)
 	}
-	var faults error
+	faults := dotted(inFile.Raw(), file)
 	for _, key := range inFile.Keys() {
 		if slices.Contains(known, key) {
 			continue
@@ -137,6 +137,21 @@ func loadFile(k *koanf.Koanf, file string, known []string) error {
 		inFile.Delete(key)
 	}
 	return errors.Join(faults, k.Merge(inFile))
+}
+
+// dotted refuses names with dots: they look like settings, and would be passed
+// over without a word.
+func dotted(block map[string]any, file string) error {
+	var faults error
+	for name, value := range block {
+		if strings.Contains(name, ".") {
+			faults = errors.Join(faults, fmt.Errorf("%s: in %s, write each part of a setting on a line of its own, indented", name, file))
+		}
+		if inner, ok := value.(map[string]any); ok {
+			faults = errors.Join(faults, dotted(inner, file))
+		}
+	}
+	return faults
 }
 
 // emptyBlock tells whether a key is a block in which everything is commented

@@ -81,6 +81,7 @@ func TestLoadRefusesInTheOperatorsWords(t *testing.T) {
 		{"a word for a share", app.Origins{Flags: []string{"tracing.sample=all"}}, "tracing.sample must be a number, not \"all\""},
 		{"a word for yes", app.Origins{Flags: []string{"webhook.http2=maybe"}}, "webhook.http2 must be true or false, not \"maybe\""},
 		{"a value for a block", app.Origins{File: "stages: fast\n"}, "stages: there is no such setting"},
+		{"a setting of the file on one line", app.Origins{File: "stages:\n  deliver.concurrency: 1\n"}, "deliver.concurrency: in "},
 		{"what is no YAML", app.Origins{File: "stages: [\n"}, "is not YAML"},
 		{"a value out of its list", app.Origins{Flags: []string{"stages.ingest.ack=never"}}, "stages.ingest.ack must be queued or persisted"},
 		{"no key ring", app.Origins{File: "secrets:\n  keys: []\n"}, "secrets.keys needs at least one key"},
