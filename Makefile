@@ -4,8 +4,10 @@ BIN     := bin/millrace
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # ARGS go to `millrace dev` or `millrace bench`: make dev ARGS="--listen 127.0.0.1:5006"
 ARGS    ?=
-# PKG narrows test, race and bench: make test PKG=./store/...
+# PKG narrows test, race, fuzz and bench: make test PKG=./store/...
 PKG     ?= ./...
+# FUZZTIME is how long each target is fuzzed.
+FUZZTIME ?= 30s
 # The race detector slows code five to ten times, so `make race` leaves out what
 # is measured in time (bench) or builds programs of its own (examples).
 RACE    ?= $(shell go list $(PKG) | grep -v -e /bench -e /examples)
@@ -20,7 +22,7 @@ VERIFY  := ^Test(Imports|ExampleConfig|README|Generated|OpenAPI)
 REAL    := ^(TestKafkaKeepsWhatSourcesPromise|TestSQS|TestAMQP|TestReal.*)$$
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-brokers deps lint race bench bench-go bench-brokers verify fmt
+.PHONY: help dev build test test-brokers deps lint race fuzz bench bench-go bench-brokers verify fmt
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +51,14 @@ lint: ## Check with go vet, gofmt and staticcheck
 race: ## Run the tests under the race detector
 	@sh .ci/deps race
 	go test -race -count=1 -timeout 15m $(RACE)
+
+fuzz: ## Fuzz each target in turn: FUZZTIME=5m PKG=./egress
+	@sh .ci/deps
+	@dirs=$$(go list -f '{{.Dir}}' $(PKG)) || exit 1; failed=; for dir in $$dirs; do \
+	for target in $$(cat "$$dir"/*_test.go 2>/dev/null | grep -oE '^func Fuzz[A-Za-z0-9]+' | cut -c6-); do \
+	echo "$$target in $$dir, $(FUZZTIME)"; \
+	go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || failed="$$failed $$target"; \
+	done; done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench: build ## Measure the whole gateway, beside one that keeps nothing: ARGS=--quick
 	@sh .ci/deps
