@@ -25,7 +25,7 @@ var ours = map[string][]string{
 	"app":              {"*"},
 	"bench":            {"*"},
 	"brokertest":       {},
-	"cmd":              {"", "app", "bench"},
+	"cmd":              {"", "app", "bench", "misbehave"},
 	"egress":           {},
 	"examples":         {},
 	"handlers":         {""},

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	millrace "github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/misbehave"
 	"github.com/millrace-dev/millrace/sinks"
 )
 
@@ -29,6 +30,8 @@ type Listening struct {
 	// Status is what it answers with, after Delay.
 	Status int
 	Delay  time.Duration
+	// Misbehave is done to each delivery instead; empty: nothing is.
+	Misbehave misbehave.Mode
 	// Count ends it after so many deliveries; 0: never.
 	Count int
 	// Ready is called when deliveries can come: with the endpoint, and
@@ -49,8 +52,13 @@ type Received struct {
 	// Body is at most maxReceived bytes; in JSON it is "body", or
 	// "body_base64" where it is no text.
 	Body []byte `json:"-"`
-	// Answered is the status it was answered with.
-	Answered int `json:"answered"`
+	// Answered is the status it was answered with; 0 where Misbehaves says what
+	// was done instead.
+	Answered   int            `json:"answered,omitempty"`
+	Misbehaves misbehave.Mode `json:"misbehaves,omitempty"`
+	// Ending is set where a delivery comes for the second time, because what
+	// was done to it is over.
+	Ending *Ending `json:"ending,omitempty"`
 	// Verified are the kinds of signature that hold; Faults says of each that
 	// does not why.
 	Verified []string `json:"verified"`
@@ -89,11 +97,14 @@ func (l Listening) Run(ctx context.Context) error {
 		return fmt.Errorf("the address %s cannot be used: %w; choose another with --port", l.Address, errors.Unwrap(err))
 	}
 	if l.URL == "" {
-		l.URL = "http://" + listener.Addr().String()
+		l.URL = l.Misbehave.URL(listener.Addr().String())
 	}
 	v, err := l.subscribe(ctx)
 	if err != nil {
 		return errors.Join(err, listener.Close())
+	}
+	if l.Misbehave != "" {
+		return l.misbehave(ctx, listener, v)
 	}
 	return l.serve(ctx, listener, v)
 }
@@ -179,7 +190,7 @@ func (l Listening) serve(ctx context.Context, listener net.Listener, v sinks.Ver
 // show shows what arrived until there is enough, or all that came before it
 // was over.
 func (l Listening) show(ctx context.Context, arrived <-chan Received, over <-chan struct{}) {
-	for shown := 1; ; shown++ {
+	for shown := 0; ; {
 		var r Received
 		select {
 		case r = <-arrived:
@@ -194,7 +205,10 @@ func (l Listening) show(ctx context.Context, arrived <-chan Received, over <-cha
 			r.EventType = l.eventType(ctx, r.EventID)
 		}
 		l.Received(r)
-		if shown == l.Count {
+		if r.Misbehaves == "" || r.Ending != nil {
+			shown++
+		}
+		if shown == l.Count && shown > 0 {
 			return
 		}
 	}

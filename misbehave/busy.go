@@ -44,10 +44,8 @@ const aDecade = 10 * 365 * 24 * time.Hour
 
 func busy() []behaviour {
 	const many, unavailable = http.StatusTooManyRequests, http.StatusServiceUnavailable
-	all := []behaviour{
-		{mode: TooMany, does: "answers 429 and does not say for how long", act: answered(status(many), "")},
-		{mode: Unavailable, does: "answers 503 and does not say for how long", act: answered(status(unavailable), "")},
-	}
+	tooMany := []behaviour{{mode: TooMany, does: "answers 429 and does not say for how long", act: answered(status(many), "")}}
+	notNow := []behaviour{{mode: Unavailable, does: "answers 503 and does not say for how long", act: answered(status(unavailable), "")}}
 	for _, kind := range []struct {
 		many, unavailable Mode
 		says              string
@@ -63,11 +61,10 @@ func busy() []behaviour {
 		{TooManyAbsurd, UnavailableAbsurd, "asks for a number of 40 digits", always(strings.Repeat("9", 40))},
 		{TooManyGarbage, UnavailableGarbage, "asks for \"soon\"", always("soon")},
 	} {
-		all = append(all,
-			behaviour{mode: kind.many, does: "answers 429 and " + kind.says, act: retryAfter(many, kind.value)},
-			behaviour{mode: kind.unavailable, does: "answers 503 and " + kind.says, act: retryAfter(unavailable, kind.value)})
+		tooMany = append(tooMany, behaviour{mode: kind.many, does: "answers 429 and " + kind.says, act: retryAfter(many, kind.value)})
+		notNow = append(notNow, behaviour{mode: kind.unavailable, does: "answers 503 and " + kind.says, act: retryAfter(unavailable, kind.value)})
 	}
-	return all
+	return append(tooMany, notNow...)
 }
 
 func always(value string) func(time.Time) string {

@@ -48,6 +48,7 @@ func TestDev(t *testing.T) {
 	})
 	t.Run("send, tail and replay show the same deliveries", func(t *testing.T) { sendTailReplay(t, s, port) })
 	t.Run("a failure is tried again later", func(t *testing.T) { failing(t, s, port) })
+	t.Run("a receiver that misbehaves shows what it does and what comes of it", func(t *testing.T) { misbehaving(t, s) })
 	t.Run("what is not signed is shown as such", func(t *testing.T) {
 		l := s.start(t, "listen", "--port", port, "--count", "1")
 		l.await(l.err, "Listening on")
