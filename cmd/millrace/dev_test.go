@@ -241,7 +241,7 @@ func sourceAndWebhook(t *testing.T, s shell, port string) {
 		t.Fatal(err)
 	}
 	_ = answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
+	if answer.StatusCode != http.StatusCreated {
 		t.Fatalf("the webhook is answered with %s", answer.Status)
 	}
 	wantIn(t, l.wait(exitDone).out.String(), "ping   answered 200\n", "Hello, World!")
