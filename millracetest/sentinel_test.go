@@ -38,27 +38,43 @@ func TestAFailoverLosesNothingThatWasPersisted(t *testing.T) {
 				func() { c.end(gw) },
 				func() { gw.Sentinels.AwaitMaster(gw.Sentinels.Second) },
 			}})
-			ids = append(ids, gw.untilQueued()...)
+			ids = append(ids, gw.untilAcked("queued")...)
 			r.Want(Came(ids...))
 			c.back(gw)
 			gw.Sentinels.AwaitReplica(gw.Sentinels.First)
-			r.Want(Events(slices.Concat(ids, gw.untilQueued())...))
+			r.Want(Events(slices.Concat(ids, gw.untilAcked("queued"))...))
 		})
 	}
 }
 
-// untilQueued hands events in until Redis takes one, and answers with the ids of
-// all of them.
-func (g *Gateway) untilQueued() []string {
+func TestAMasterThatMustHaveItsReplicaIsDoneWithoutWhileItHasNone(t *testing.T) {
+	t.Parallel()
+	gw := New(t, OnSentinels())
+	r := gw.Receiver()
+	for name, value := range map[string]string{"min-replicas-to-write": "1", "min-replicas-max-lag": "1"} {
+		if err := gw.Sentinels.First.Client.ConfigSet(t.Context(), name, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ids := gw.untilAcked("queued")
+	gw.Sentinels.Second.Kill()
+	ids = append(ids, gw.untilAcked("persisted")...)
+	gw.Sentinels.Second.Start()
+	r.Want(Events(append(ids, gw.untilAcked("queued")...)...))
+}
+
+// untilAcked hands events in, to be queued if possible, until one is answered
+// as wanted.
+func (g *Gateway) untilAcked(want string) []string {
 	g.t.Helper()
 	var ids []string
-	eventually(g.t, "an event is left to the queue", func() error {
+	eventually(g.t, "an event is "+want, func() error {
 		sent, err := g.Try("/events", Event("order.paid"), "Prefer", "ack=queued")
 		if err != nil {
 			return err
 		}
 		ids = append(ids, sent.UID)
-		if sent.Ack != "queued" {
+		if sent.Ack != want {
 			return fmt.Errorf("it is answered as %s", sent.Ack)
 		}
 		return nil
