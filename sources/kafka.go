@@ -32,9 +32,10 @@ const (
 	// kafkaCommitEvery is how often is committed what was acked: what a crash
 	// delivers again at most, beside what was in flight.
 	kafkaCommitEvery = 500 * time.Millisecond
-	// kafkaFetchWait is how long a broker may wait for something new. It also
+	// kafkaFetchWait is how long a broker may wait for something new, which it
+	// answers with at once. An idle topic costs a request so often. It also
 	// bounds how late a partition that rested is fetched again.
-	kafkaFetchWait = 500 * time.Millisecond
+	kafkaFetchWait = 5 * time.Second
 	// kafkaFetchBytes and kafkaPartitionBytes are what a broker answers at
 	// once. A message that is larger comes alone.
 	kafkaFetchBytes     = 8 << 20

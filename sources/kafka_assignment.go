@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -20,6 +21,8 @@ type assignment struct {
 	partitions map[int32]*partition
 	turns      []*partition // whose turn it is, first of all
 	bytes      int          // in flight
+	// full is since when a partition is full that is fetched; zero: none is.
+	full time.Time
 	// begin is told when something may begin, and fetch when something may be
 	// fetched.
 	begin, fetch chan struct{}
@@ -145,13 +148,16 @@ func (a *assignment) may(p *partition) bool {
 	return a.bytes == 0 || a.bytes+sizeOf(p.waiting[0]) <= runningBytes
 }
 
-// refill has a partition fetched again of which little waits.
+// refill has a partition fetched again that is not full any more.
 func (a *assignment) refill(p *partition) {
-	if p.paused && !p.full(2) {
+	if p.full() {
+		return
+	}
+	if p.paused {
 		p.paused = false
 		a.resume(p.number)
 	}
-	if len(p.waiting) == 0 {
+	if len(p.waiting) == 0 || !a.full.IsZero() {
 		tell(a.fetch)
 	}
 }
@@ -166,11 +172,15 @@ func (a *assignment) settle(t task, acked bool) {
 }
 
 // hungry waits until there is something to fetch for: a partition of which
-// nothing waits. What is full is not fetched meanwhile.
+// nothing waits.
 func (a *assignment) hungry(ctx context.Context) bool {
-	for !a.feed() {
+	patience := time.NewTimer(restAfter)
+	defer patience.Stop()
+	for !a.feed(time.Now()) {
+		patience.Reset(restAfter)
 		select {
 		case <-a.fetch:
+		case <-patience.C:
 		case <-ctx.Done():
 			return false
 		}
@@ -178,19 +188,35 @@ func (a *assignment) hungry(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-func (a *assignment) feed() bool {
+// feed tells whether to fetch now. A partition that is full has a while to have
+// room again, and is fetched with the others. Only then does it rest, and they
+// are fetched without it: it is late when it has room, as a broker that has
+// nothing of the others may take its time to answer.
+func (a *assignment) feed(now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	held, hungry := 0, len(a.partitions) == 0
+	held, hungry, full := 0, len(a.partitions) == 0, false
 	for _, p := range a.partitions {
 		held += p.bytes
 		hungry = hungry || len(p.waiting) == 0
+		full = full || p.full() && !p.paused
 	}
 	if !hungry || held > heldBytes {
 		return false
 	}
+	switch {
+	case !full:
+		a.full = time.Time{}
+		return true
+	case a.full.IsZero():
+		a.full = now
+	}
+	if now.Sub(a.full) < restAfter {
+		return false
+	}
+	a.full = time.Time{}
 	for _, p := range a.partitions {
-		if p.full(1) && !p.paused {
+		if p.full() && !p.paused {
 			p.paused = true
 			a.pause(p.number)
 		}

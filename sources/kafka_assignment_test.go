@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -145,38 +146,74 @@ func TestNoMoreBeginsWhileTheFirstHoldsUpTheCommit(t *testing.T) {
 
 func TestFetchingWaitsForRoom(t *testing.T) {
 	a, paused := newTestAssignment(1000, 2)
-	if !a.feed() {
+	now := time.Now()
+	if !a.feed(now) {
 		t.Error("nothing waits, and nothing is fetched")
 	}
 	a.put("topic", 0, records(0, 10, fullBytes/8))
-	if !a.feed() || !paused[0] || paused[1] {
+	if a.feed(now) || a.feed(now.Add(restAfter-1)) {
+		t.Error("one is full, and had no time to have room again")
+	}
+	if now = now.Add(restAfter); !a.feed(now) || !paused[0] || paused[1] {
 		t.Errorf("one waits for messages: paused are %v", paused)
 	}
+	if !a.feed(now) {
+		t.Error("the one that rests holds up the other")
+	}
 	a.put("topic", 1, records(0, 10, 1))
-	if a.feed() {
+	if a.feed(now) {
 		t.Error("something waits of both, and more is fetched")
 	}
-	for range 4 {
+	for range 2 {
 		a.try() // of each in turn
 		a.try()
 	}
 	if !paused[0] {
-		t.Error("it is fetched again before half of it began")
+		t.Error("it is fetched again while it is full")
+	}
+	a.try()
+	a.try()
+	if paused[0] {
+		t.Error("it rests though it has room")
 	}
 	beginAll(a)
-	if len(paused) != 0 || !a.feed() {
+	if len(paused) != 0 || !a.feed(now) {
 		t.Errorf("nothing waits: paused are %v", paused)
 	}
 	a.put("topic", 0, records(10, 1, heldBytes+1))
-	if a.feed() {
+	if a.feed(now) || a.feed(now.Add(restAfter)) {
 		t.Error("so much waits, and more is fetched")
+	}
+}
+
+func TestAPartitionThatHasRoomSoonDoesNotRest(t *testing.T) {
+	a, paused := newTestAssignment(1000, 2)
+	a.put("topic", 0, records(0, 8, fullBytes/8))
+	now := time.Now()
+	a.feed(now)
+	for len(a.fetch) > 0 {
+		<-a.fetch
+	}
+	a.try()
+	if len(a.fetch) == 0 {
+		t.Error("who waits to fetch is not told")
+	}
+	if !a.feed(now) || len(paused) != 0 {
+		t.Errorf("it is not fetched; paused are %v", paused)
+	}
+	a.put("topic", 0, records(8, 1, fullBytes/8))
+	if a.feed(now.Add(restAfter)) {
+		t.Error("it rests for how long it was full before")
 	}
 }
 
 func TestAPartitionThatIsGivenUp(t *testing.T) {
 	a, paused := newTestAssignment(10, 2)
 	a.put("topic", 0, records(0, 3, fullBytes))
-	a.feed()
+	a.feed(time.Now())
+	if a.feed(time.Now().Add(restAfter)); !paused[0] {
+		t.Fatal("it does not rest")
+	}
 	first, ok := a.try()
 	if !ok {
 		t.Fatal("nothing begins")

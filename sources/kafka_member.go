@@ -34,6 +34,11 @@ type kafkaMember struct {
 	// uncommitting says that the last commit failed, which was said.
 	uncommitting bool
 
+	// ends are the offsets of the next messages when the lag was asked for
+	// last, and lagging whether there was any.
+	ends    map[int32]int64
+	lagging bool
+
 	mu sync.Mutex
 	// broken is why a partition is not read, and since when.
 	broken error

@@ -2,6 +2,7 @@ package sources
 
 import (
 	"context"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -9,9 +10,11 @@ import (
 // Bounds of what a member holds of its partitions.
 const (
 	// fullRecords and fullBytes are what waits of one partition before it is
-	// not fetched any more; at half of it, it is again.
+	// not fetched any more, and restAfter for how long nothing else is fetched
+	// before it rests.
 	fullRecords = 10_000
 	fullBytes   = 4 << 20
+	restAfter   = 500 * time.Millisecond
 	// heldBytes is what waits of all of them.
 	heldBytes = 64 << 20
 	// runningBytes is what is in flight of all of them. A larger message is in
@@ -61,10 +64,8 @@ func newPartition(number int32, topic string) *partition {
 	return p
 }
 
-// full tells whether enough waits, by a share of the bounds: 1 all, 2 half.
-func (p *partition) full(share int) bool {
-	return len(p.waiting) >= fullRecords/share || p.bytes >= fullBytes/share
-}
+// full tells whether enough waits.
+func (p *partition) full() bool { return len(p.waiting) >= fullRecords || p.bytes >= fullBytes }
 
 // next takes the first that waits.
 func (p *partition) next() (*kgo.Record, *begun) {

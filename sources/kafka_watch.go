@@ -3,6 +3,7 @@ package sources
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -11,7 +12,7 @@ import (
 
 const (
 	// kafkaLookEvery is how often the broker is asked for topic and lag.
-	kafkaLookEvery = 3 * time.Second
+	kafkaLookEvery = 5 * time.Second
 	// kafkaBrokenFor is how long a partition may not be read before another
 	// membership is tried.
 	kafkaBrokenFor = 6 * time.Second
@@ -82,7 +83,8 @@ func (m *kafkaMember) look(ctx context.Context) (kadm.TopicID, error) {
 	return topic.ID, topic.Err
 }
 
-// lag is how many messages of the topic the group has not committed.
+// lag is how many messages of the topic the group has not committed. Where it
+// had all, it has all until another comes: no more is asked then.
 func (m *kafkaMember) lag(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, promptly)
 	defer cancel()
@@ -90,6 +92,11 @@ func (m *kafkaMember) lag(ctx context.Context) (int64, error) {
 	ends, err := m.admin.ListEndOffsets(ctx, topic)
 	if err = errors.Join(err, ends.Error()); err != nil {
 		return 0, err
+	}
+	if now := endsOf(ends); m.lagging || !maps.Equal(now, m.ends) {
+		m.ends, m.lagging = now, true
+	} else {
+		return 0, nil
 	}
 	starts, err := m.admin.ListStartOffsets(ctx, topic)
 	if err = errors.Join(err, starts.Error()); err != nil {
@@ -110,5 +117,13 @@ func (m *kafkaMember) lag(ctx context.Context) (int64, error) {
 		}
 		lag += max(0, end.Offset-from)
 	})
+	m.lagging = lag > 0
 	return lag, nil
+}
+
+// endsOf are the offsets of the next messages, by partition.
+func endsOf(listed kadm.ListedOffsets) map[int32]int64 {
+	ends := map[int32]int64{}
+	listed.Each(func(end kadm.ListedOffset) { ends[end.Partition] = end.Offset })
+	return ends
 }
