@@ -57,7 +57,7 @@ fuzz: ## Fuzz each target in turn: FUZZTIME=5m PKG=./egress
 	@dirs=$$(go list -f '{{.Dir}}' $(PKG)) || exit 1; failed=; for dir in $$dirs; do \
 	for target in $$(cat "$$dir"/*_test.go 2>/dev/null | grep -oE '^func Fuzz[A-Za-z0-9]+' | cut -c6-); do \
 	echo "$$target in $$dir, $(FUZZTIME)"; \
-	go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || failed="$$failed $$target"; \
+	go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 3s "$$dir" || failed="$$failed $$target"; \
 	done; done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench: build ## Measure the whole gateway, beside one that keeps nothing: ARGS=--quick
