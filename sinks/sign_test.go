@@ -63,14 +63,14 @@ func TestStandardWebhooksVectors(t *testing.T) {
 			}
 			header := http.Header{"Webhook-Id": {v.ID}, "Webhook-Timestamp": {strconv.FormatInt(v.Timestamp, 10)}, "Webhook-Signature": {v.Signature}}
 			now := time.Unix(v.Timestamp, 0)
-			if err := verifyStandard([]string{verifying}, header, s.body, now, time.Minute); err != nil {
+			if err := (Verifier{Secrets: []string{verifying}, Tolerance: time.Minute, Now: now}).Standard(header, s.body); err != nil {
 				t.Errorf("the vector does not verify: %v", err)
 			}
-			if err := verifyStandard([]string{verifying}, header, append(s.body, ' '), now, time.Minute); !errors.Is(err, ErrSignature) {
+			if err := (Verifier{Secrets: []string{verifying}, Tolerance: time.Minute, Now: now}).Standard(header, append(s.body, ' ')); !errors.Is(err, ErrSignature) {
 				t.Errorf("a changed body: %v", err)
 			}
 			for _, off := range []time.Duration{2 * time.Minute, -2 * time.Minute} {
-				if err := verifyStandard([]string{verifying}, header, s.body, now.Add(off), time.Minute); !errors.Is(err, ErrStale) {
+				if err := (Verifier{Secrets: []string{verifying}, Tolerance: time.Minute, Now: now.Add(off)}).Standard(header, s.body); !errors.Is(err, ErrStale) {
 					t.Errorf("%s off: %v", off, err)
 				}
 			}
@@ -172,7 +172,7 @@ func TestVerifierRefusesWhatIsNoSignature(t *testing.T) {
 		"signatures that are none":  {good, ErrSignature},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := verifyStandard([]string{"s", "whpk_junk", "whsec_***"}, c.header, nil, now, 0); !errors.Is(err, c.err) {
+			if err := (Verifier{Secrets: []string{"s", "whpk_junk", "whsec_***"}, Now: now}).Standard(c.header, nil); !errors.Is(err, c.err) {
 				t.Errorf("%v, want %v", err, c.err)
 			}
 		})
@@ -204,7 +204,9 @@ func TestASignatureHoldsInItsOwnSchemeAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	header := http.Header{"Webhook-Id": {"a"}, "Webhook-Timestamp": {"1700000000"}, "Webhook-Signature": {value}}
-	verify := func() error { return verifyStandard([]string{"s"}, header, nil, time.Unix(1700000000, 0), 0) }
+	verify := func() error {
+		return (Verifier{Secrets: []string{"s"}, Now: time.Unix(1700000000, 0)}).Standard(header, nil)
+	}
 	if err := verify(); err != nil {
 		t.Fatal(err)
 	}
@@ -298,10 +300,4 @@ func BenchmarkSign(b *testing.B) {
 			}
 		}
 	})
-}
-
-// verifyStandard verifies as a receiver does that knows no signature of
-// Convoy's.
-func verifyStandard(secrets []string, header http.Header, body []byte, now time.Time, tolerance time.Duration) error {
-	return Verifier{Secrets: secrets, Tolerance: tolerance, Now: now}.Standard(header, body)
 }
