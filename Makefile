@@ -34,7 +34,7 @@ build: ## Build bin/millrace
 	go build -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/millrace
 
 test: deps ## Run all tests, after installing or finding what they need
-	go test -v -count=1 -timeout 10m $(PKG)
+	go test -v -count=1 -timeout 18m $(PKG)
 
 test-brokers: ## Run the tests against Apache Kafka, ElasticMQ and RabbitMQ, which it starts and stops
 	@sh .ci/deps brokers
@@ -50,7 +50,7 @@ lint: ## Check with go vet, gofmt and staticcheck
 
 race: ## Run the tests under the race detector
 	@sh .ci/deps race
-	go test -race -count=1 -timeout 15m $(RACE)
+	go test -race -count=1 -timeout 18m $(RACE)
 
 fuzz: ## Fuzz each target in turn: FUZZTIME=5m PKG=./egress
 	@sh .ci/deps
