@@ -3,6 +3,7 @@ package millracetest
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/millrace-dev/millrace/pipeline/streams"
@@ -43,6 +44,12 @@ func TestAGatewaySpreadsItsTopicsOverAllMastersOfACluster(t *testing.T) {
 			if added[node] < 20 {
 				t.Errorf("of %s, node %d was given %d entries", topic, i, added[node])
 			}
+		}
+	}
+	for i, node := range gw.Cluster.Nodes {
+		refused, err := node.Client.Info(context.Background(), "errorstats").Result()
+		if err != nil || strings.Contains(refused, "CROSSSLOT") || strings.Contains(refused, "MOVED") {
+			t.Errorf("node %d was asked for what is not its own: %s, %v", i, refused, err)
 		}
 	}
 }
