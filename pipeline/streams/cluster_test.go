@@ -71,13 +71,13 @@ func TestARestartWithAnotherNumberOfShardsOnAClusterLosesNothing(t *testing.T) {
 	old.publish(Bulk, "unread", 40)
 	now := old.sharded(clusterShards)
 	now.publish(Live, "new", 40)
-	first := now.subscriber(now.reconfigured())
+	first := now.reconfigured()
 	now.brings(now.subscribe(first), slices.Concat(numbered("pending", 40), numbered("unread", 40), numbered("new", 40))...)
 	now.leavesNothing()
 	must(t, first.Close())
 	less := now.sharded(3)
 	now.publish(Live, "again", 40)
-	less.brings(less.subscribe(less.subscriber(less.reconfigured())), numbered("again", 40)...)
+	less.brings(less.subscribe(less.reconfigured()), numbered("again", 40)...)
 }
 
 // TestANodeThatIsAwayHoldsNoOtherUp takes one node of three away, and wants what is on the others to go on, and what was on it once it is back.

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// passing ends the name of a consumer of leftovers: it reads as long as there is something, and holds no claim to the streams.
-const passing = ".passing"
+// dropAfter is how long nothing has come in a leftover before it is dropped: longer than a rolling restart has processes of both numbers.
+const dropAfter = 5 * time.Minute
 
 // findLeftovers reads what waits in streams of another number of shards: what was left there before a restart, and what processes that have the other number still
 // add. What is empty and no longer in use is dropped.
@@ -60,7 +60,7 @@ func (s *subscription) readLeftover(k keys) {
 	i := slices.IndexFunc(s.leftovers, func(left *shard) bool { return left.keys == k })
 	if i < 0 {
 		left := newShard(s, k)
-		left.leftover, left.consumer = true, s.consumer+passing
+		left.leftover = true
 		s.ackers.Go(left.sendAcks)
 		s.leftovers, i = append(s.leftovers, left), len(s.leftovers)
 	}
@@ -77,10 +77,10 @@ func (s *subscription) readLeftover(k keys) {
 	})
 }
 
-// dropScript deletes the streams of a shard in which nothing waits and that no one uses: no group has anything unread or pending, nor a consumer that is not silent
-// and not passing. In one step, so that nothing can be added in between.
+// dropScript deletes the streams of a shard if they are empty, what is pending included, and no other group reads them. In one step, so that nothing can be added in
+// between. Consumers of the group make them again, and publishers too.
 //
-// KEYS streams; ARGV[1] silent for how many milliseconds, [2] what the names of passing consumers end with.
+// KEYS streams; ARGV[1] group.
 const dropScript = `
 local there = {}
 for _, key in ipairs(KEYS) do
@@ -88,13 +88,8 @@ for _, key in ipairs(KEYS) do
     there[#there + 1] = key
     if redis.call('XLEN', key) > 0 then return 0 end
     for _, group in ipairs(redis.call('XINFO', 'GROUPS', key)) do
-      local g = {}
-      for i = 1, #group, 2 do g[group[i]] = group[i + 1] end
-      if g.pending > 0 then return 0 end
-      for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', key, g.name)) do
-        local c = {}
-        for i = 1, #info, 2 do c[info[i]] = info[i + 1] end
-        if c.idle <= tonumber(ARGV[1]) and c.name:sub(-#ARGV[2]) ~= ARGV[2] then return 0 end
+      for i = 1, #group, 2 do
+        if group[i] == 'name' and group[i + 1] ~= ARGV[1] then return 0 end
       end
     end
   end
@@ -104,11 +99,10 @@ return redis.call('DEL', unpack(there))`
 
 // drop deletes a leftover that is empty, once nothing has come for a while. Its reader ends with it.
 func (s *shard) drop(ctx context.Context) error {
-	silent := deadLeases * s.cfg.Lease
-	if !s.active.Load() || s.since()-time.Duration(s.brought.Load()) < silent {
+	if !s.active.Load() || s.since()-time.Duration(s.brought.Load()) < s.dropAfter {
 		return nil
 	}
-	n, err := redis.NewScript(dropScript).Run(ctx, s.control, s.keys[:], silent.Milliseconds(), passing).Int()
+	n, err := redis.NewScript(dropScript).Run(ctx, s.control, s.keys[:], s.cfg.Group).Int()
 	if err == nil && n > 0 {
 		s.log.Info("streams: dropped what was left of another number of shards", "stream", s.keys[Live])
 	}

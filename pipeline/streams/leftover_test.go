@@ -7,11 +7,14 @@ import (
 	"time"
 )
 
-// reconfigured is a config whose leases pass soon, so that what is left over is dropped soon.
-func (f *fixture) reconfigured() SubscriberConfig {
+// reconfigured is a subscriber whose leases pass soon, and that drops soon what is left over.
+func (f *fixture) reconfigured() *Subscriber {
+	f.Helper()
 	cfg := f.config()
 	cfg.Lease = 200 * time.Millisecond
-	return cfg
+	subscriber := f.subscriber(cfg)
+	subscriber.dropAfter = 500 * time.Millisecond
+	return subscriber
 }
 
 // streams returns how many streams of the topic there are, under any number of shards.
@@ -43,7 +46,7 @@ func TestARestartWithAnotherNumberOfShardsLosesNothing(t *testing.T) {
 			now.publish(Live, "new", 40)
 			line, err := Position(t.Context(), now.client, now.prefix, "topic")
 			must(t, err)
-			messages := now.subscribe(now.subscriber(now.reconfigured()))
+			messages := now.subscribe(now.reconfigured())
 			var all []string
 			for _, name := range []string{"pending", "bulk-pending", "unread", "bulk-unread", "new"} {
 				all = append(all, numbered(name, 40)...)
@@ -71,7 +74,7 @@ func TestProcessesOfTwoNumbersOfShardsReadEachOthersMessages(t *testing.T) {
 		now.publish(Live, name+"new", 20)
 	}
 	all := func(name string) []string { return append(numbered(name+"old", 20), numbered(name+"new", 20)...) }
-	first := old.subscriber(old.reconfigured())
+	first := old.reconfigured()
 	messages := old.subscribe(first)
 	for _, name := range []string{"a", "b"} {
 		both(name)
@@ -79,7 +82,7 @@ func TestProcessesOfTwoNumbersOfShardsReadEachOthersMessages(t *testing.T) {
 	}
 	must(t, first.Close())
 	both("between")
-	messages = now.subscribe(now.subscriber(now.reconfigured()))
+	messages = now.subscribe(now.reconfigured())
 	now.brings(messages, all("between")...)
 	for _, name := range []string{"c", "d"} {
 		both(name)
@@ -93,7 +96,7 @@ func TestALeftoverThatComesBackIsReadAgain(t *testing.T) {
 	t.Parallel()
 	old := newShardedFixture(t, shared.client(t), 2)
 	now := old.sharded(1)
-	messages := now.subscribe(now.subscriber(now.reconfigured()))
+	messages := now.subscribe(now.reconfigured())
 	for _, name := range []string{"once", "again", "and-again"} {
 		old.publish(Live, name, 10)
 		now.brings(messages, numbered(name, 10)...)
@@ -101,42 +104,54 @@ func TestALeftoverThatComesBackIsReadAgain(t *testing.T) {
 	}
 }
 
-// TestALeftoverThatIsInUseIsNotDropped has a consumer of the old number, or of someone else, that lives and has nothing to do.
-func TestALeftoverThatIsInUseIsNotDropped(t *testing.T) {
-	for name, use := range map[string]func(old *fixture){
-		"by a process of the old number": func(old *fixture) { old.subscribe(old.subscriber(old.reconfigured())) },
-		"by another group": func(old *fixture) {
-			cfg := old.reconfigured()
-			cfg.Group = "another"
-			old.subscribe(old.subscriber(cfg))
-		},
-		"by another group that has not read all": func(old *fixture) {
-			must(old, createGroup(old.Context(), old.client, old.key(), "another"))
-			old.publish(Live, "m", 1)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			old := newShardedFixture(t, shared.client(t), 1)
-			use(old)
-			eventually(t, "it is there", func() bool { return old.streams() > 0 })
-			now := old.sharded(4)
-			cfg := now.reconfigured()
-			messages := now.subscribe(now.subscriber(cfg))
-			ends := time.After(3 * deadLeases * cfg.Lease)
-			for open := true; open; {
-				select {
-				case msg := <-messages:
-					msg.Ack()
-				case <-ends:
-					open = false
-				}
-			}
-			if n, err := now.client.Exists(t.Context(), old.key()).Result(); n != 1 || err != nil {
-				t.Errorf("it was dropped: %v", err)
-			}
-		})
+// TestALeftoverOfAnotherGroupIsNotDropped has somebody else read what is left over, with a consumer that may not be able to make its group again.
+func TestALeftoverOfAnotherGroupIsNotDropped(t *testing.T) {
+	t.Parallel()
+	old := newShardedFixture(t, shared.client(t), 1)
+	old.publish(Live, "m", 1)
+	must(t, createGroup(t.Context(), old.client, old.key(), "another"))
+	now := old.sharded(4)
+	messages := now.subscribe(now.reconfigured())
+	now.brings(messages, "m0")
+	must(t, now.client.XGroupSetID(t.Context(), old.key(), "another", "$").Err())
+	now.silent(messages, time.Second)
+	if groups := now.client.XInfoGroups(t.Context(), old.key()).Val(); len(groups) != 2 {
+		t.Errorf("its groups are %+v", groups)
 	}
+}
+
+// TestALeftoverInWhichSomethingWaitsIsNotDropped has a message be out for long.
+func TestALeftoverInWhichSomethingWaitsIsNotDropped(t *testing.T) {
+	t.Parallel()
+	old := newShardedFixture(t, shared.client(t), 1)
+	old.publish(Live, "m", 1)
+	now := old.sharded(4)
+	messages := now.subscribe(now.reconfigured())
+	msg := now.nextIs(messages, "m0")
+	now.silent(messages, time.Second)
+	if pending := old.pending(); len(pending) != 1 || Entry(msg) != old.key()+"/"+pending[0].ID {
+		t.Errorf("pending is %+v, want %s", pending, Entry(msg))
+	}
+	msg.Ack()
+	eventually(t, "it is dropped", func() bool { return now.streams() == 8 })
+}
+
+// TestAProcessWhoseStreamsWereDroppedGoesOn has one of the old number that was idle for so long that others dropped what it reads.
+func TestAProcessWhoseStreamsWereDroppedGoesOn(t *testing.T) {
+	t.Parallel()
+	old := newShardedFixture(t, shared.client(t), 1)
+	messages := old.subscribe(old.reconfigured())
+	old.publish(Live, "m", 1)
+	old.brings(messages, "m0")
+	now := old.sharded(4)
+	subscriber := now.reconfigured()
+	now.silent(now.subscribe(subscriber), time.Second)
+	must(t, subscriber.Close())
+	if end, err := lastID(t.Context(), old.client, old.key()); end != (entryID{}) || err != nil {
+		t.Errorf("it was not dropped: it ends at %s, %v", end, err)
+	}
+	old.publish(Live, "after", 10)
+	old.brings(messages, numbered("after", 10)...)
 }
 
 // TestALeftoverIsDroppedThoughSeveralReadIt has two processes of the new number, each of which reads what is left over.
@@ -144,7 +159,7 @@ func TestALeftoverIsDroppedThoughSeveralReadIt(t *testing.T) {
 	t.Parallel()
 	old := newShardedFixture(t, shared.client(t), 2)
 	now := old.sharded(1)
-	one, two := now.subscribe(now.subscriber(now.reconfigured())), now.subscribe(now.subscriber(now.reconfigured()))
+	one, two := now.subscribe(now.reconfigured()), now.subscribe(now.reconfigured())
 	old.publish(Live, "m", 100)
 	seen := map[string]bool{}
 	for len(seen) < 100 {
@@ -160,6 +175,20 @@ func TestALeftoverIsDroppedThoughSeveralReadIt(t *testing.T) {
 		}
 	}
 	eventually(t, "it is dropped", func() bool { return now.streams() == 2 })
+}
+
+// TestALeftoverThatWasAckedAndNotTrimmedIsDropped has a process of the old number end before it could trim.
+func TestALeftoverThatWasAckedAndNotTrimmedIsDropped(t *testing.T) {
+	t.Parallel()
+	old := newShardedFixture(t, shared.client(t), 1)
+	old.publish(Live, "m", 10)
+	for _, m := range old.read("gone", 10) {
+		must(t, old.client.XAck(t.Context(), old.key(), "group", m.ID).Err())
+	}
+	now := old.sharded(2)
+	now.subscribe(now.reconfigured())
+	eventually(t, "it is found", func() bool { return now.streams() == 6 })
+	eventually(t, "it is dropped", func() bool { return now.streams() == 4 })
 }
 
 // TestWhatIsHeldOfALeftoverIsNotBegunTwice loses the group of a leftover while one of its messages is out.

@@ -131,7 +131,6 @@ type shard struct {
 	*subscription
 
 	keys     keys
-	consumer string
 	leftover bool        // of another number of shards
 	active   atomic.Bool // a leftover that is being read
 	acks     chan *entry
@@ -143,7 +142,7 @@ type shard struct {
 }
 
 func newShard(s *subscription, keys keys) *shard {
-	shard := &shard{subscription: s, keys: keys, consumer: s.consumer, acks: make(chan *entry, 2*s.cfg.Concurrency)}
+	shard := &shard{subscription: s, keys: keys, acks: make(chan *entry, 2*s.cfg.Concurrency)}
 	for lane := range Lane(laneCount) {
 		shard.held[lane] = map[string]*entry{}
 		shard.claimFrom[lane] = claimStart

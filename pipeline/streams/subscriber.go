@@ -21,6 +21,8 @@ type Subscriber struct {
 	now     func() time.Time
 	count   counters
 
+	dropAfter time.Duration // see there
+
 	mu     sync.Mutex
 	closed bool
 	subs   map[*subscription]struct{}
@@ -63,7 +65,7 @@ func NewSubscriber(client redis.UniversalClient, cfg SubscriberConfig) (*Subscri
 	if err != nil {
 		return nil, err
 	}
-	return &Subscriber{cfg: cfg, client: client, control: control, now: time.Now, subs: map[*subscription]struct{}{}}, nil
+	return &Subscriber{cfg: cfg, client: client, control: control, now: time.Now, dropAfter: dropAfter, subs: map[*subscription]struct{}{}}, nil
 }
 
 // Subscribe returns the messages of topic. It returns at once and connects in the background, for as long as it takes. The channel is closed after ctx ended or the

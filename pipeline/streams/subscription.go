@@ -35,6 +35,7 @@ type subscription struct {
 	shards     []*shard // what the topic is spread over now
 	leftovers  []*shard // what it was spread over before, and is not empty yet; the finder of leftovers has them while the subscription runs
 	candidates []keys   // where leftovers may be
+	dropAfter  time.Duration
 	readers    sync.WaitGroup
 	keepers    sync.WaitGroup
 	ackers     sync.WaitGroup
@@ -52,7 +53,7 @@ type subscription struct {
 func newSubscription(ctx context.Context, s *Subscriber, topic string) (*subscription, error) {
 	sub := &subscription{
 		cfg: s.cfg, control: s.control, count: &s.count, now: s.now, topic: topic, consumer: consumerName(s.cfg.Consumer),
-		log: s.cfg.Logger.With("topic", topic, "group", s.cfg.Group), out: make(chan *message.Message), began: s.now(),
+		log: s.cfg.Logger.With("topic", topic, "group", s.cfg.Group), out: make(chan *message.Message), began: s.now(), dropAfter: s.dropAfter,
 	}
 	sub.window = newWindow(s.cfg, func() { sub.workers.Go(sub.work) })
 	for _, keys := range spread(s.cfg.Prefix, topic, s.cfg.Shards) {

@@ -59,6 +59,24 @@ func TestWhatIsAckedWhileItIsClaimedIsNotBegunAgain(t *testing.T) {
 	}
 }
 
+// TestWhatIsAckedIsNotedAsLongAsAnyShardIsClaimed has the claim of one shard end before that of another.
+func TestWhatIsAckedIsNotedAsLongAsAnyShardIsClaimed(t *testing.T) {
+	w := newWindow(SubscriberConfig{Concurrency: 2, MaxWaiting: 1, BulkWeight: 1}, func() {})
+	shard := newShard(&subscription{cfg: SubscriberConfig{Concurrency: 2}}, keys{"key"})
+	acked := func() *entry { return &entry{shard: shard, key: "key", id: "1"} }
+	w.beginClaim()
+	w.beginClaim()
+	w.endClaim()
+	w.forget([]*entry{acked()})
+	if fresh := w.pushAgain([]*entry{acked()}); fresh != 0 {
+		t.Error("what was acked since it was claimed is begun again")
+	}
+	w.endClaim()
+	if w.ackedInClaim != nil {
+		t.Error("what is acked is noted without a claim")
+	}
+}
+
 // age makes all that is pending look as if it had not been renewed for d.
 func (f *fixture) age(lane Lane, d time.Duration) {
 	f.Helper()
