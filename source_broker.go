@@ -256,8 +256,12 @@ func (q *SQSSource) check() error {
 	}
 	// The region is part of the host that is asked.
 	faults := []error{checkText("pub_sub.sqs.queue_name", q.Queue, 1, 80), checkName("pub_sub.sqs.default_region", q.Region, 64)}
-	if q.AccessKeyID != "" && q.SecretKey == "" {
+	switch {
+	case q.AccessKeyID != "" && q.SecretKey == "":
 		faults = append(faults, Missing("pub_sub.sqs.secret_key"))
+	case q.AccessKeyID == "" && (q.SecretKey != "" || q.Endpoint != ""):
+		// The gateway's own role is for Amazon alone to see.
+		faults = append(faults, Missing("pub_sub.sqs.access_key_id"))
 	}
 	if q.Endpoint != "" && !strings.HasPrefix(q.Endpoint, "http://") && !strings.HasPrefix(q.Endpoint, "https://") {
 		faults = append(faults, Invalid("pub_sub.sqs.endpoint", "must begin with http:// or https://, not %q", q.Endpoint))

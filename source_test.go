@@ -126,6 +126,27 @@ func TestASourcesAddressesHaveAHostAndAPort(t *testing.T) {
 	}
 }
 
+func TestASourceOfSQSShowsTheMachinesRoleToAmazonAlone(t *testing.T) {
+	t.Parallel()
+	for rule, c := range map[string]struct {
+		change func(*millrace.SQSSource)
+		field  string
+	}{
+		"the machine's role, at Amazon":  {func(*millrace.SQSSource) {}, ""},
+		"a key, elsewhere":               {func(q *millrace.SQSSource) { q.AccessKeyID, q.SecretKey, q.Endpoint = "k", "s", "http://e:1" }, ""},
+		"the machine's role, elsewhere":  {func(q *millrace.SQSSource) { q.Endpoint = "http://e:1" }, "pub_sub.sqs.access_key_id"},
+		"a secret that is of no key":     {func(q *millrace.SQSSource) { q.SecretKey = "s" }, "pub_sub.sqs.access_key_id"},
+		"a key whose secret is not told": {func(q *millrace.SQSSource) { q.AccessKeyID = "k" }, "pub_sub.sqs.secret_key"},
+	} {
+		q := &millrace.SQSSource{Region: "eu-west-1", Queue: "orders"}
+		c.change(q)
+		err := millrace.Source{Name: "n", Type: millrace.SourcePubSub, PubSub: &millrace.PubSub{Kind: millrace.BrokerSQS, Workers: 1, SQS: q}}.Validate()
+		if (err == nil) != (c.field == "") || err != nil && !strings.Contains(err.Error(), c.field) {
+			t.Errorf("%s: %v, want a fault of %q", rule, err, c.field)
+		}
+	}
+}
+
 func TestWhereASourceConnectsTo(t *testing.T) {
 	for _, c := range []struct {
 		rule string
