@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +68,9 @@ func wantNamed(t *testing.T, key, value string, refused error) {
 	}
 	if block, last, _ := strings.Cut(key, "."); !strings.Contains(refused.Error(), block) || !strings.Contains(refused.Error(), last[strings.LastIndexByte(last, '.')+1:]) {
 		t.Errorf("%s=%q is refused by another name: %v", key, value, refused)
+	}
+	if key == "secrets.keys" {
+		value = regexp.MustCompile(`(^|,)[^:,]*:`).ReplaceAllString(value, ",") // the id of a key is no secret
 	}
 	for _, word := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(":/@, ", r) }) {
 		if secret(key) && len(word) > 8 && strings.Contains(refused.Error(), word) && !strings.Contains(key, word) {

@@ -45,6 +45,8 @@ func FuzzHeadersOnTheWire(f *testing.F) {
 	f.Add("content-length", "0", "Transfer-Encoding", "chunked", "", "", "Authorization", "\x00", []byte{})
 	f.Add(millrace.HeaderCameAs, "text/plain\r\nX: y", "Idempotency-Key", " \t", "\xff", "", "", "", []byte("a"))
 	f.Add("webhook-signature", "v1,AAAA", "TRAILER", "Webhook-Id", "é", "", "x-convoy-signature", "t=1", []byte("a"))
+	f.Add("X-A", "a\nWebhook-Id: mine", "Host", "elsewhere.example.com", "k", "", "", "", []byte("a"))
+	f.Add("Content-Length", "7", "User-Agent", "me", "k", "", "Webhook-Key", "v", []byte("a"))
 	w := &Webhook{userAgent: "Millrace/test"}
 	f.Fuzz(func(t *testing.T, name, value, other, otherValue, key, trace, keyHeader, keyValue string, payload []byte) {
 		h := told{name, value, other, otherValue, key, trace, keyHeader, keyValue}

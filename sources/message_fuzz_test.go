@@ -59,6 +59,7 @@ func asBrokersBring(s millrace.Source, g given) map[millrace.BrokerKind]*message
 func FuzzBrokerMessage(f *testing.F) {
 	f.Add("id", "X-Type", "order.paid", []byte(`{"id":"7","type":"a"}`), int64(1_700_000_000_000), true)
 	f.Add("a:b\x00", "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", []byte{0xff, 0}, int64(-5), true)
+	f.Add("id", "X-Type", "order\npaid", []byte(`{"id":"a,\u0000"}`), int64(1), true)
 	f.Add("", "x-convoy-message-type", "fanout", []byte(`{"event_type":"a","owner_id":"o","data": [1 , 2]}`), int64(0), false)
 	f.Add("é", "X-Forwarded", "a\r\nHost: b", []byte(`{"data":"x","custom_headers":{"X-Convoy-Message-Type":"broadcast"}}`), int64(1)<<47, false)
 	source := kafkaSource("orders", "a:1")
