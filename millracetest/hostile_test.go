@@ -27,6 +27,8 @@ type hostile struct {
 	gw       *Gateway
 	mode     misbehave.Mode
 	endpoint string
+	// end ends the server, and waits until it has.
+	end func()
 
 	mu    sync.Mutex
 	calls []misbehave.Call
@@ -50,12 +52,13 @@ func (g *Gateway) hostile(m misbehave.Mode) *hostile {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, l) }()
-	g.t.Cleanup(func() {
+	h.end = sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
 			g.t.Error(err)
 		}
 	})
+	g.t.Cleanup(h.end)
 	var made struct{ UID string }
 	g.Must(http.MethodPost, "/endpoints", map[string]any{
 		"name": m, "url": m.URL(l.Addr().String()), "http_timeout": int(hostileDeadline.Seconds()),
