@@ -20,43 +20,75 @@ type Shares struct {
 	client  redis.UniversalClient
 	backlog int64
 	topics  map[string]*intake
+	// hurry asks for a look at the backlogs before its time.
+	hurry chan struct{}
 }
 
 // NewShares makes the judge of all topics, with the number of each one's shards;
 // Watch keeps it.
 func NewShares(client redis.UniversalClient, c StreamsConfig, shards map[string]int) *Shares {
-	s := &Shares{client: client, backlog: int64(c.LaneBacklog), topics: map[string]*intake{}}
+	s := &Shares{client: client, backlog: int64(c.LaneBacklog), topics: map[string]*intake{}, hurry: make(chan struct{}, 1)}
 	for _, reader := range Stages(Sources{}, Handlers{}, Config{}) {
 		if reader.Reads != "" {
-			s.topics[reader.Reads] = newIntake(streams.Keys(c.Prefix, reader.Reads, shards[reader.Reads], streams.Live), Group(reader.Name))
+			in := newIntake(Group(reader.Name))
+			for lane := range in.keys {
+				in.keys[lane] = streams.Keys(c.Prefix, reader.Reads, shards[reader.Reads], streams.Lane(lane))
+			}
+			s.topics[reader.Reads] = in
 		}
 	}
 	return s
 }
 
-// lookEvery is how often the backlogs are read.
-const lookEvery = time.Second
+// lookEvery is how often the backlogs are read; in a hurry no sooner than
+// lookAgain.
+const (
+	lookEvery = time.Second
+	lookAgain = 50 * time.Millisecond
+)
 
-// Watch reads the backlogs once a second, and forgets what was put in long ago,
-// until ctx ends.
+// Watch reads the backlogs once a second, and whenever this process has added
+// as much to a live lane as makes a backlog; and it forgets what was put in
+// long ago; until ctx ends.
 func (s *Shares) Watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		for _, in := range s.topics {
 			in.forget(time.Now())
 			s.look(ctx, in)
 		}
-		pause(ctx, lookEvery)
+		pause(ctx, lookAgain)
+		hurried(ctx, s.hurry, lookEvery-lookAgain)
 	}
 }
 
-// look reads one topic's backlog. While Redis does not tell, the last reading
-// stands.
+// hurried waits, less long where there is a hurry.
+func hurried(ctx context.Context, hurry <-chan struct{}, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-hurry:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// look reads one topic's backlog. It is there once the live lane has one, and
+// until bulk has none either: what a flood went by is worked off before it goes
+// by live again. While Redis does not tell, the last reading stands.
 func (s *Shares) look(ctx context.Context, in *intake) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if live, err := streams.LaneLag(ctx, s.client, in.keys, in.group); err == nil {
-		in.backlogged.Store(live.Lag > s.backlog)
+	in.added.Store(0)
+	live, err := streams.LaneLag(ctx, s.client, in.keys[streams.Live], in.group)
+	if err != nil {
+		return
 	}
+	backlogged := live.Lag > s.backlog
+	if !backlogged && in.backlogged.Load() {
+		bulk, err := streams.LaneLag(ctx, s.client, in.keys[streams.Bulk], in.group)
+		backlogged = err != nil || bulk.Lag > s.backlog
+	}
+	in.backlogged.Store(backlogged)
 }
 
 // setLane judges by which lane a message goes. What is bulk already stays so,
@@ -69,14 +101,22 @@ func (s *Shares) setLane(msg *message.Message) {
 	in := s.topics[a.topic]
 	if put := in.add(a.project); put.lane(in.backlogged.Load()) == streams.Bulk {
 		streams.SetLane(msg, streams.Bulk)
+		return
+	}
+	if in.added.Add(1) == s.backlog {
+		select {
+		case s.hurry <- struct{}{}:
+		default: // there is a hurry already
+		}
 	}
 }
 
 // intake is what was put into one topic lately, by project.
 type intake struct {
-	keys       []string // of its live lane
-	group      string   // of its reader
+	keys       [2][]string // of its lanes
+	group      string      // of its reader
 	backlogged atomic.Bool
+	added      atomic.Int64 // to the live lane since the last look
 
 	mu          sync.Mutex
 	began       time.Time // of the current window
@@ -94,8 +134,8 @@ type window struct {
 // one to two of these.
 const windowLength = 10 * time.Second
 
-func newIntake(keys []string, group string) *intake {
-	return &intake{keys: keys, group: group, began: time.Now(), now: window{by: map[millrace.ID]int{}}}
+func newIntake(group string) *intake {
+	return &intake{group: group, began: time.Now(), now: window{by: map[millrace.ID]int{}}}
 }
 
 // add counts a message.
@@ -130,9 +170,10 @@ func (in *intake) forget(now time.Time) {
 type put struct{ own, all, projects int }
 
 // lane is the whole rule: while a topic has a backlog, a project beyond an
-// equal share of what was put in goes by bulk. One that is alone never does.
+// equal share of what was put in goes by bulk. So does one that is alone: others
+// may come, and bulk without live is as fast.
 func (p put) lane(backlogged bool) streams.Lane {
-	if backlogged && p.own*p.projects > p.all {
+	if backlogged && (p.projects == 1 || p.own*p.projects > p.all) {
 		return streams.Bulk
 	}
 	return streams.Live

@@ -25,7 +25,8 @@ func TestTheLaneOfAProjectsMessage(t *testing.T) {
 		{name: "more than an equal share goes by bulk", backlogged: true, put: put{own: 501, all: 1000, projects: 2}, want: streams.Bulk},
 		{name: "an equal share is live", backlogged: true, put: put{own: 500, all: 1000, projects: 2}, want: streams.Live},
 		{name: "less than an equal share is live", backlogged: true, put: put{own: 1, all: 1000, projects: 2}, want: streams.Live},
-		{name: "one project alone is live", backlogged: true, put: put{own: 1000, all: 1000, projects: 1}, want: streams.Live},
+		{name: "one project alone makes room for others", backlogged: true, put: put{own: 1000, all: 1000, projects: 1}, want: streams.Bulk},
+		{name: "one project alone is live without a backlog", put: put{own: 1000, all: 1000, projects: 1}, want: streams.Live},
 		{name: "the share is that of all that are active", backlogged: true, put: put{own: 11, all: 1000, projects: 100}, want: streams.Bulk},
 		{name: "shares are not rounded", backlogged: true, put: put{own: 333, all: 1000, projects: 3}, want: streams.Live},
 	} {
@@ -36,7 +37,7 @@ func TestTheLaneOfAProjectsMessage(t *testing.T) {
 }
 
 func TestTheIntakeIsThatOfTwoWindows(t *testing.T) {
-	in, began := newIntake(nil, ""), time.Now()
+	in, began := newIntake(""), time.Now()
 	one, other := millrace.NewID(began), millrace.NewID(began)
 	is := func(when string, got, want put) {
 		t.Helper()
@@ -58,7 +59,7 @@ func TestTheIntakeIsThatOfTwoWindows(t *testing.T) {
 }
 
 func TestOnlyActiveProjectsAreRemembered(t *testing.T) {
-	in, now := newIntake(nil, ""), time.Now()
+	in, now := newIntake(""), time.Now()
 	for range 10 {
 		for range 1000 {
 			in.add(millrace.NewID(now))
@@ -230,14 +231,55 @@ func TestNobodysFloodDelaysTheOthers(t *testing.T) {
 	}
 }
 
-func TestOneProjectAloneIsLiveUnderABacklog(t *testing.T) {
+func TestWhoComesAfterAFloodDoesNotWaitForIt(t *testing.T) {
 	f := newFlood(t)
-	project := millrace.NewID(time.Now())
-	f.send(project, 1500)
+	flooding, other := millrace.NewID(time.Now()), millrace.NewID(time.Now())
+	f.send(flooding, 2000)
 	f.backlog(true)
-	f.send(project, 500)
-	if bulk := f.length(streams.Bulk); bulk != 0 {
-		t.Errorf("%d went by bulk, want none", bulk)
+	f.send(flooding, 3000) // alone, still
+	f.send(other, 10)
+	if n := f.waiting(streams.Live, other); n != 10 {
+		t.Errorf("%d of the other project's 10 go by the live lane", n)
+	}
+	if n := f.waiting(streams.Live, flooding); n > 2000 {
+		t.Errorf("%d of the flood are before them, want those at most that were there when it was noticed", n)
+	}
+	close(f.may)
+}
+
+func TestAFloodIsNoticedByWhatItAdds(t *testing.T) {
+	f := newFlood(t)
+	f.backlog(false)
+	flooding := millrace.NewID(time.Now())
+	for range 20 {
+		f.send(flooding, 500)
+	}
+	if n := f.waiting(streams.Live, flooding); n > 7000 {
+		t.Errorf("%d of 10000 went by the live lane", n)
+	}
+	close(f.may)
+}
+
+func TestAFloodGoesByBulkUntilThatIsWorkedOff(t *testing.T) {
+	f := newFlood(t)
+	in := f.by.Shares.topics[string(Persisted)]
+	flooding := millrace.NewID(time.Now())
+	f.send(flooding, 2000)
+	f.backlog(true)
+	f.send(flooding, 3000)
+	if err := f.by.Client.Del(t.Context(), in.keys[streams.Live]...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	f.by.Shares.look(t.Context(), in)
+	if !in.backlogged.Load() {
+		t.Error("what bulk has is no backlog")
+	}
+	if err := f.by.Client.Del(t.Context(), in.keys[streams.Bulk]...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	f.by.Shares.look(t.Context(), in)
+	if in.backlogged.Load() {
+		t.Error("nothing waits, and still there is a backlog")
 	}
 	close(f.may)
 }
