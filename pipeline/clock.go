@@ -211,10 +211,14 @@ func (c *Clock) end(d millrace.Due) {
 }
 
 // pause waits for the duration or the context's end.
-func pause(ctx context.Context, d time.Duration) {
+func pause(ctx context.Context, d time.Duration) { pauseUnless(ctx, nil, d) }
+
+// pauseUnless waits as pause does, and no longer once it is hurried.
+func pauseUnless(ctx context.Context, hurry <-chan struct{}, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
+	case <-hurry:
 	case <-t.C:
 	case <-ctx.Done():
 	}

@@ -57,18 +57,7 @@ func (s *Shares) Watch(ctx context.Context) {
 			s.look(ctx, in)
 		}
 		pause(ctx, lookAgain)
-		hurried(ctx, s.hurry, lookEvery-lookAgain)
-	}
-}
-
-// hurried waits, less long where there is a hurry.
-func hurried(ctx context.Context, hurry <-chan struct{}, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-hurry:
-	case <-t.C:
-	case <-ctx.Done():
+		pauseUnless(ctx, s.hurry, lookEvery-lookAgain)
 	}
 }
 
